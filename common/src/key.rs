@@ -1,0 +1,216 @@
+//! Canonical key bytes: one text-safe, unambiguous form of a primary key for every store.
+//!
+//! Promises that two keys have the same bytes exactly when DynamoDB holds them for one item: type-tagged (`S "1"` is
+//! not `N "1"`), length-prefixed (`("a|b","c")` is not `("a","b|c")`), numbers in canonical form (`1.0` is `1`).
+//! The bytes are the log's record key, their base64url the lake's `_key` and the index's document id.
+
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD as BASE64URL;
+use sha2::{Digest, Sha256};
+
+use crate::number::Number;
+use crate::value::{Item, Value};
+
+/// OpenSearch's limit for a document id, in bytes.
+const MAX_DOCUMENT_ID: usize = 512;
+
+/// One attribute of a primary key: DynamoDB allows string, number and binary.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum KeyValue {
+    S(String),
+    N(Number),
+    B(Vec<u8>),
+}
+
+impl KeyValue {
+    pub fn from_value(value: &Value) -> Option<KeyValue> {
+        match value {
+            Value::S(text) => Some(KeyValue::S(text.clone())),
+            Value::N(number) => Some(KeyValue::N(number.clone())),
+            Value::B(bytes) => Some(KeyValue::B(bytes.clone())),
+            _ => None,
+        }
+    }
+
+    pub fn to_value(&self) -> Value {
+        match self {
+            KeyValue::S(text) => Value::S(text.clone()),
+            KeyValue::N(number) => Value::N(number.clone()),
+            KeyValue::B(bytes) => Value::B(bytes.clone()),
+        }
+    }
+
+    /// For people and for the lake's `_pk` and `_sk`: a string as it is, a number in canonical form, binary as base64url.
+    pub fn readable(&self) -> String {
+        match self {
+            KeyValue::S(text) => text.clone(),
+            KeyValue::N(number) => number.canonical().to_string(),
+            KeyValue::B(bytes) => BASE64URL.encode(bytes),
+        }
+    }
+
+    fn encode(&self, out: &mut Vec<u8>) {
+        let canonical;
+        let (tag, bytes): (u8, &[u8]) = match self {
+            KeyValue::S(text) => (b'S', text.as_bytes()),
+            KeyValue::N(number) => {
+                canonical = number.canonical();
+                (b'N', canonical.as_str().as_bytes())
+            }
+            KeyValue::B(bytes) => (b'B', bytes),
+        };
+        out.push(tag);
+        // DynamoDB's keys have at most 2048 bytes.
+        out.extend_from_slice(&(bytes.len() as u32).to_be_bytes());
+        out.extend_from_slice(bytes);
+    }
+}
+
+/// An item's primary key: names and values of its partition and, where the table has one, sort attribute.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ItemKey {
+    pub partition: (String, KeyValue),
+    pub sort: Option<(String, KeyValue)>,
+}
+
+impl ItemKey {
+    pub fn canonical(&self) -> KeyBytes {
+        let mut bytes = Vec::with_capacity(64);
+        self.partition.1.encode(&mut bytes);
+        if let Some((_, sort)) = &self.sort {
+            sort.encode(&mut bytes);
+        }
+        KeyBytes(bytes)
+    }
+
+    pub fn to_item(&self) -> Item {
+        std::iter::once(&self.partition)
+            .chain(&self.sort)
+            .map(|(name, value)| (name.clone(), value.to_value()))
+            .collect()
+    }
+
+    /// The key of `item` in a table whose key attributes have these names.
+    pub fn of(item: &Item, partition: &str, sort: Option<&str>) -> Option<ItemKey> {
+        let part = |name: &str| Some((name.to_owned(), KeyValue::from_value(item.get(name)?)?));
+        let sort = match sort {
+            Some(name) => Some(part(name)?),
+            None => None,
+        };
+        Some(ItemKey { partition: part(partition)?, sort })
+    }
+}
+
+/// Canonical key bytes.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct KeyBytes(Vec<u8>);
+
+impl KeyBytes {
+    pub fn as_bytes(&self) -> &[u8] {
+        &self.0
+    }
+
+    pub fn into_bytes(self) -> Vec<u8> {
+        self.0
+    }
+
+    /// The lake's `_key`: base64url without padding, of any length.
+    pub fn to_text(&self) -> String {
+        BASE64URL.encode(&self.0)
+    }
+
+    /// The index's document id: the same text, or above 512 bytes `#` and the base64url of its SHA-256, which no
+    /// base64url text can equal.
+    pub fn document_id(&self) -> String {
+        let text = self.to_text();
+        if text.len() <= MAX_DOCUMENT_ID {
+            return text;
+        }
+        format!("#{}", BASE64URL.encode(Sha256::digest(&self.0)))
+    }
+
+    /// The partition that a Java producer with the default partitioner would choose.
+    pub fn partition(&self, partitions: u16) -> u16 {
+        let positive = murmur2(&self.0) & 0x7fff_ffff;
+        (positive % u32::from(partitions.max(1))) as u16
+    }
+
+    /// The bucket of `<table>_current` that holds this key.
+    pub fn bucket(&self, buckets: u16) -> u16 {
+        // Not the partition's hash: buckets and partitions must not correlate.
+        let digest = Sha256::digest(&self.0);
+        u16::from_be_bytes([digest[0], digest[1]]) % buckets.max(1)
+    }
+}
+
+/// Kafka's murmur2, seed 0x9747b28c (`org.apache.kafka.common.utils.Utils.murmur2`).
+pub fn murmur2(data: &[u8]) -> u32 {
+    const M: u32 = 0x5bd1_e995;
+    let mut hash = 0x9747_b28c_u32 ^ data.len() as u32;
+    let mut chunks = data.chunks_exact(4);
+    for chunk in &mut chunks {
+        let mut word = u32::from_le_bytes([chunk[0], chunk[1], chunk[2], chunk[3]]);
+        word = word.wrapping_mul(M);
+        word ^= word >> 24;
+        hash = hash.wrapping_mul(M) ^ word.wrapping_mul(M);
+    }
+    let rest = chunks.remainder();
+    if !rest.is_empty() {
+        for (at, byte) in rest.iter().enumerate() {
+            hash ^= u32::from(*byte) << (8 * at);
+        }
+        hash = hash.wrapping_mul(M);
+    }
+    hash ^= hash >> 13;
+    hash = hash.wrapping_mul(M);
+    hash ^ (hash >> 15)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn key(partition: KeyValue, sort: Option<KeyValue>) -> KeyBytes {
+        ItemKey { partition: ("p".into(), partition), sort: sort.map(|value| ("s".into(), value)) }.canonical()
+    }
+
+    fn s(text: &str) -> KeyValue {
+        KeyValue::S(text.into())
+    }
+
+    fn n(text: &str) -> KeyValue {
+        KeyValue::N(Number::parse(text).unwrap())
+    }
+
+    #[test]
+    fn keys_that_dynamodb_tells_apart_have_different_bytes() {
+        assert_ne!(key(s("1"), None), key(n("1"), None));
+        assert_ne!(key(s("1"), None), key(KeyValue::B(b"1".to_vec()), None));
+        assert_ne!(key(s("a|b"), Some(s("c"))), key(s("a"), Some(s("b|c"))));
+        assert_ne!(key(s("ab"), None), key(s("a"), Some(s("b"))));
+        assert_eq!(key(n("1.0"), None), key(n("1e0"), None));
+    }
+
+    #[test]
+    fn a_long_key_becomes_a_digest_that_no_short_key_can_equal() {
+        let short = key(s("a"), None).document_id();
+        let long = key(s(&"a".repeat(600)), None).document_id();
+        assert!(!short.starts_with('#'));
+        assert!(long.starts_with('#') && long.len() < MAX_DOCUMENT_ID);
+    }
+
+    /// The cases of Kafka's own `UtilsTest.testMurmur2`.
+    #[test]
+    fn murmur2_is_kafkas() {
+        for (text, hash) in [
+            ("21", -973_932_308_i32),
+            ("foobar", -790_332_482),
+            ("a-little-bit-long-string", -985_981_536),
+            ("a-little-bit-longer-string", -1_486_304_829),
+            ("lkjh234lh9fiuh90y23oiuhsafujhadof229phr9h19h89h8", -58_897_971),
+            ("abc", 479_470_107),
+        ] {
+            assert_eq!(murmur2(text.as_bytes()) as i32, hash, "{text}");
+        }
+    }
+}

@@ -1,0 +1,17 @@
+//! The contract between the stages: the change event, the order, the log and its ledger.
+//!
+//! Depends on no stage. Everything here but the log's implementations is pure: no SDK, no clock but [`clock`].
+
+pub mod change;
+pub mod clock;
+pub mod codec;
+pub mod completeness;
+pub mod definition;
+pub mod failure;
+pub mod health;
+pub mod key;
+pub mod ledger;
+pub mod log;
+pub mod number;
+pub mod order;
+pub mod value;

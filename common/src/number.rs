@@ -1,0 +1,195 @@
+//! DynamoDB's numbers: up to 38 significant digits, kept as the text that was written, never through a double.
+
+use std::fmt;
+
+use serde::{Deserialize, Deserializer, Serialize};
+
+/// A decimal number as text. Any value is a well-formed decimal: `-?digits[.digits][E[+-]digits]`.
+///
+/// Equality is of the text; [`Number::canonical`] gives the one text of a value.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[serde(transparent)]
+pub struct Number(String);
+
+#[derive(Debug, thiserror::Error)]
+#[error("not a decimal number")]
+pub struct NotANumber;
+
+/// DynamoDB's largest magnitude is 9.99…E+125 and its smallest 1E-130; anything far outside is not one of its numbers.
+const MAX_EXPONENT: i32 = 1024;
+
+impl Number {
+    /// Takes any decimal text, with or without exponent. Precision and range are DynamoDB's to judge: what it
+    /// stored is kept.
+    pub fn parse(text: impl Into<String>) -> Result<Number, NotANumber> {
+        let text = text.into();
+        Decimal::read(&text).ok_or(NotANumber)?;
+        Ok(Number(text))
+    }
+
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// The one plain text of this value: no exponent, no leading or trailing zeros, no `-0`.
+    pub fn canonical(&self) -> Number {
+        match Decimal::read(&self.0) {
+            Some(decimal) => Number(decimal.plain()),
+            None => self.clone(),
+        }
+    }
+
+    /// The value as a 64-bit integer, if it is one exactly.
+    pub fn to_i64(&self) -> Option<i64> {
+        match self.0.parse() {
+            Ok(value) => Some(value),
+            Err(_) => Decimal::read(&self.0)?.plain().parse().ok(),
+        }
+    }
+
+    /// The nearest double. Lossy by nature; only where a double was asked for.
+    pub fn to_f64(&self) -> f64 {
+        self.0.parse().unwrap_or(f64::NAN)
+    }
+
+    /// The value times `10^scale` as an integer, if it has no more than `scale` decimals and at most `precision`
+    /// digits in all (`precision` ≤ 38).
+    pub fn to_decimal(&self, precision: u8, scale: u8) -> Option<i128> {
+        let decimal = Decimal::read(&self.0)?;
+        if decimal.digits.is_empty() {
+            return Some(0);
+        }
+        let shift = usize::try_from(decimal.exponent + i32::from(scale)).ok()?;
+        if decimal.digits.len() + shift > usize::from(precision.min(38)) {
+            return None;
+        }
+        let magnitude = format!("{}{}", decimal.digits, "0".repeat(shift)).parse::<i128>().ok()?;
+        Some(if decimal.negative { -magnitude } else { magnitude })
+    }
+}
+
+impl fmt::Display for Number {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl From<i64> for Number {
+    fn from(value: i64) -> Self {
+        Number(value.to_string())
+    }
+}
+
+impl<'de> Deserialize<'de> for Number {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        Number::parse(String::deserialize(deserializer)?).map_err(serde::de::Error::custom)
+    }
+}
+
+/// `±digits × 10^exponent`; digits carry no zeros at either end, and are empty for zero.
+struct Decimal {
+    negative: bool,
+    digits: String,
+    exponent: i32,
+}
+
+impl Decimal {
+    fn read(text: &str) -> Option<Decimal> {
+        let (negative, rest) = match text.strip_prefix('-') {
+            Some(rest) => (true, rest),
+            None => (false, text.strip_prefix('+').unwrap_or(text)),
+        };
+        let (mantissa, exponent) = match rest.find(['e', 'E']) {
+            Some(at) => (&rest[..at], exponent(&rest[at + 1..])?),
+            None => (rest, 0),
+        };
+        let (whole, fraction) = mantissa.split_once('.').unwrap_or((mantissa, ""));
+        if whole.is_empty() && fraction.is_empty() {
+            return None;
+        }
+        if !whole.bytes().chain(fraction.bytes()).all(|byte| byte.is_ascii_digit()) {
+            return None;
+        }
+        let all = format!("{whole}{fraction}");
+        let trimmed = all.trim_end_matches('0');
+        let zeros = (all.len() - trimmed.len()) as i32;
+        let digits = trimmed.trim_start_matches('0').to_owned();
+        let negative = negative && !digits.is_empty();
+        let exponent = exponent.checked_sub(i32::try_from(fraction.len()).ok()?)?.checked_add(zeros)?;
+        Some(Decimal { negative, digits, exponent })
+    }
+
+    fn plain(&self) -> String {
+        if self.digits.is_empty() {
+            return "0".to_owned();
+        }
+        let sign = if self.negative { "-" } else { "" };
+        if self.exponent >= 0 {
+            return format!("{sign}{}{}", self.digits, "0".repeat(self.exponent as usize));
+        }
+        let decimals = self.exponent.unsigned_abs() as usize;
+        if decimals >= self.digits.len() {
+            return format!("{sign}0.{}{}", "0".repeat(decimals - self.digits.len()), self.digits);
+        }
+        let (whole, fraction) = self.digits.split_at(self.digits.len() - decimals);
+        format!("{sign}{whole}.{fraction}")
+    }
+}
+
+fn exponent(text: &str) -> Option<i32> {
+    let digits = text.strip_prefix(['+', '-']).unwrap_or(text);
+    if digits.is_empty() || !digits.bytes().all(|byte| byte.is_ascii_digit()) {
+        return None;
+    }
+    let value: i32 = digits.parse().ok()?;
+    let value = if text.starts_with('-') { -value } else { value };
+    (value.abs() <= MAX_EXPONENT).then_some(value)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn canonical(text: &str) -> String {
+        Number::parse(text).unwrap().canonical().to_string()
+    }
+
+    #[test]
+    fn one_value_has_one_canonical_text() {
+        for (text, plain) in [
+            ("1.0", "1"),
+            ("1e3", "1000"),
+            ("-0", "0"),
+            ("0.000", "0"),
+            ("00012", "12"),
+            ("+5", "5"),
+            (".5", "0.5"),
+            ("5.", "5"),
+            ("-1.50E-3", "-0.0015"),
+            ("12345678901234567890123456789012345678", "12345678901234567890123456789012345678"),
+            ("1E-130", &format!("0.{}1", "0".repeat(129))),
+        ] {
+            assert_eq!(canonical(text), plain, "{text}");
+        }
+    }
+
+    #[test]
+    fn what_is_no_decimal_is_refused() {
+        for text in ["", "-", ".", "NaN", "Infinity", "0x10", " 5", "1e", "1e999999999999", "1,5", "1.2.3", "--1", "١"]
+        {
+            assert!(Number::parse(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn integers_and_decimals_are_exact_or_refused() {
+        assert_eq!(Number::parse("9007199254740993").unwrap().to_i64(), Some(9_007_199_254_740_993));
+        assert_eq!(Number::parse("1e3").unwrap().to_i64(), Some(1000));
+        assert_eq!(Number::parse("1.5").unwrap().to_i64(), None);
+        assert_eq!(Number::parse("9223372036854775808").unwrap().to_i64(), None);
+        assert_eq!(Number::parse("12.30").unwrap().to_decimal(4, 2), Some(1230));
+        assert_eq!(Number::parse("12.345").unwrap().to_decimal(10, 2), None);
+        assert_eq!(Number::parse("123.45").unwrap().to_decimal(4, 2), None);
+        assert_eq!(Number::parse("-0").unwrap().to_decimal(4, 2), Some(0));
+    }
+}
