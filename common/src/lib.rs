@@ -1,12 +1,13 @@
 //! The contract between the stages: the change event, the order, the log and its ledger.
 //!
-//! Depends on no stage. Everything here but the log's implementations is pure: no SDK, no clock but [`clock`].
+//! Depends on no stage. Everything here but [`embedded`] and [`health`] is pure: no SDK, no I/O, no clock but [`clock`].
 
 pub mod change;
 pub mod clock;
 pub mod codec;
 pub mod completeness;
 pub mod definition;
+pub mod embedded;
 pub mod failure;
 pub mod health;
 pub mod key;

@@ -7,7 +7,7 @@
 //! - **order**: records of one partition are read in the order in which they were committed, with rising offsets;
 //! - **committed only**: a reader sees no record of a commit that failed.
 //!
-//! `conformance` holds the tests that every implementation passes.
+//! `common/tests/log/conformance.rs` holds the tests that every implementation passes.
 
 use std::collections::BTreeMap;
 use std::fmt;

@@ -1,0 +1,72 @@
+use headwater_common::embedded::{EmbeddedLog, Layout};
+use headwater_common::log::*;
+
+use crate::conformance::{self, event, records, table, within, writers};
+
+fn new_log() -> (tempfile::TempDir, EmbeddedLog) {
+    let folder = tempfile::tempdir().unwrap();
+    let log = EmbeddedLog::open(folder.path(), Layout::default()).unwrap();
+    (folder, log)
+}
+
+macro_rules! conforms {
+    ($($name:ident),* $(,)?) => {$(
+        #[tokio::test]
+        async fn $name() {
+            let (_folder, log) = new_log();
+            conformance::$name(&log).await;
+        }
+    )*};
+}
+
+conforms!(
+    a_commit_is_visible_whole_and_in_order,
+    a_fenced_writer_changes_nothing,
+    a_batch_that_is_refused_leaves_no_trace,
+    a_mark_follows_what_it_speaks_of,
+    a_reader_goes_on_from_the_offset_that_it_names,
+    a_pause_loses_nothing,
+);
+
+#[tokio::test]
+async fn offsets_and_identity_survive_being_closed() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut ids = Vec::new();
+    for round in 0..3_usize {
+        let log = EmbeddedLog::open(folder.path(), Layout::default()).unwrap();
+        ids.push(log.open_table(&table()).await.unwrap());
+        let (_member, mut writers) = writers(&log).await;
+        let writer = writers.values_mut().next().unwrap();
+        let batch = CommitBatch { events: vec![event("k", &round.to_string())], ..CommitBatch::default() };
+        let _ = writer.commit(batch).await.unwrap();
+        let read = records(&mut *conformance::reader(&log, "g").await, round + 1).await;
+        let texts: Vec<_> = read.iter().map(|record| (record.offset.0 as usize, record.value.to_vec())).collect();
+        let wanted: Vec<_> = (0..=round).map(|n| (n, n.to_string().into_bytes())).collect();
+        assert_eq!(texts, wanted);
+    }
+    ids.dedup();
+    assert_eq!(ids.len(), 1);
+}
+
+#[test]
+fn a_folder_in_use_or_of_another_layout_is_refused_with_the_remedy() {
+    let folder = tempfile::tempdir().unwrap();
+    let log = EmbeddedLog::open(folder.path(), Layout::default()).unwrap();
+    let second = EmbeddedLog::open(folder.path(), Layout::default()).err().unwrap().to_string();
+    assert!(second.contains("in use by another process"), "{second}");
+    drop(log);
+    let other = EmbeddedLog::open(folder.path(), Layout { partitions: 8, ..Layout::default() }).err().unwrap();
+    assert!(other.to_string().contains("was made with partitions 4, the settings say 8"), "{other}");
+}
+
+#[tokio::test]
+async fn a_reader_that_waits_is_woken_by_the_next_commit() {
+    let (_folder, log) = new_log();
+    let (_member, mut writers) = writers(&log).await;
+    let mut reader = conformance::reader(&log, "g").await;
+    let waiting = tokio::spawn(async move { within(reader.next()).await });
+    let writer = writers.values_mut().next().unwrap();
+    let batch = CommitBatch { events: vec![event("k", "v")], ..CommitBatch::default() };
+    let _ = writer.commit(batch).await.unwrap();
+    assert!(matches!(waiting.await.unwrap().unwrap(), Delivery::Records(records) if records.len() == 1));
+}

@@ -1,0 +1,8 @@
+//! The change log: one conformance suite for every implementation, and kills of a process that writes to one.
+
+// Everything here is a test; clippy's own allowance covers only functions that are marked so.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+mod conformance;
+mod embedded;
+mod kills;
