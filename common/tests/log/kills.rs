@@ -2,8 +2,9 @@
 
 use std::collections::BTreeMap;
 use std::io::{BufRead as _, BufReader};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
 
 use headwater_common::change::TableName;
 use headwater_common::embedded::{EmbeddedLog, Layout};
@@ -62,25 +63,29 @@ fn check(acknowledged: u64, position: u64, numbers: &BTreeMap<u16, Vec<u64>>) ->
     Err(format!("the ledger stands at {position}, the log holds {} events up to {:?}", all.len(), all.last()))
 }
 
-/// Runs the writer, kills it after a random number of acknowledgements, and gives the last one.
+/// Runs the writer, kills it at a random moment after a random number of acknowledgements, and gives the last one.
+///
+/// A kill straight after an acknowledgement would always meet the same step of the next commit, so it waits for up to
+/// two commits more.
 fn write_until_killed(folder: &Path) -> u64 {
-    let mut child = Command::new(writer()).arg(folder).stdout(Stdio::piped()).spawn().expect("the example `append`");
+    let mut child = Command::new(env!("CARGO_BIN_EXE_append")).arg(folder).stdout(Stdio::piped()).spawn().unwrap();
     let lines = BufReader::new(child.stdout.take().unwrap()).lines();
-    let wanted = usize::from(uuid::Uuid::new_v4().as_bytes()[0]) % 60 + 1;
-    let mut acknowledged = 0;
+    let random = uuid::Uuid::new_v4();
+    let wanted = usize::from(random.as_bytes()[0]) % 60 + 2;
+    let (mut acknowledged, mut last, mut commit) = (0, Instant::now(), Duration::ZERO);
     for line in lines.take(wanted) {
         acknowledged = line.unwrap().parse().unwrap();
+        commit = last.elapsed();
+        last = Instant::now();
+    }
+    let moment = commit.mul_f64(f64::from(random.as_bytes()[1]) / 128.0);
+    while last.elapsed() < moment {
+        std::hint::spin_loop();
     }
     assert!(child.try_wait().unwrap().is_none(), "the writer ended by itself");
     child.kill().unwrap();
     child.wait().unwrap();
     acknowledged
-}
-
-/// Cargo builds a package's examples with its tests, beside them.
-fn writer() -> PathBuf {
-    let test = std::env::current_exe().unwrap();
-    test.parent().and_then(Path::parent).unwrap().join("examples/append")
 }
 
 async fn contents(folder: &Path) -> (u64, BTreeMap<u16, Vec<u64>>) {

@@ -11,9 +11,12 @@ use headwater_common::ledger::{LedgerEntry, ShardEntry, ShardStatus};
 use headwater_common::log::{ChangeLog, CommitBatch, LedgerUpdate, LogEvent, Ownership};
 use headwater_common::order::{SequenceNumber, Version};
 
-#[tokio::main(flavor = "current_thread")]
-async fn main() -> Result<(), Box<dyn std::error::Error>> {
+fn main() -> Result<(), Box<dyn std::error::Error>> {
     let folder = std::env::args().nth(1).ok_or("usage: append FOLDER")?;
+    tokio::runtime::Builder::new_current_thread().build()?.block_on(append(&folder))
+}
+
+async fn append(folder: &str) -> Result<(), Box<dyn std::error::Error>> {
     let log = EmbeddedLog::open(folder.as_ref(), Layout::default())?;
     let table = TableName::new("numbers");
     let mut state = ShardEntry {
