@@ -34,6 +34,8 @@ impl Completeness {
 
     pub fn observe(&mut self, mark: &Mark) {
         if mark.of != self.of {
+            // What was true stays true, although the new slots have not spoken yet.
+            self.floor = self.until();
             self.of = mark.of;
             self.slots.clear();
         }
@@ -81,6 +83,8 @@ mod tests {
         seen.observe(&mark(1, &[(0, 15)]));
         assert_eq!(seen.until(), Some(Timestamp::from_millis(20)));
         seen.observe(&mark(2, &[(0, 30)]));
-        assert_eq!(seen.until(), Some(Timestamp::from_millis(9)), "the slot that is new has not spoken");
+        assert_eq!(seen.until(), Some(Timestamp::from_millis(20)), "the new slot has not spoken, the old word holds");
+        seen.observe(&mark(2, &[(1, 25)]));
+        assert_eq!(seen.until(), Some(Timestamp::from_millis(25)));
     }
 }
