@@ -50,6 +50,11 @@ pub(super) struct PartitionLog {
 
 impl Store {
     pub(super) fn open(folder: &Path, layout: Layout) -> Result<Store, LogError> {
+        for (name, count) in [("slots", layout.slots), ("partitions", layout.partitions)] {
+            if count == 0 {
+                return Err(LogError::Misconfigured(format!("{name} is 0: a change log has at least one")));
+            }
+        }
         let place = folder.display().to_string();
         let failed = |error| store_error(&place, error);
         let db = Database::builder(folder).open().map_err(failed)?;

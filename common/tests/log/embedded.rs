@@ -59,6 +59,16 @@ fn a_folder_in_use_or_of_another_layout_is_refused_with_the_remedy() {
     assert!(other.to_string().contains("was made with partitions 4, the settings say 8"), "{other}");
 }
 
+#[test]
+fn a_log_without_slots_or_partitions_is_refused_before_anything_is_written() {
+    let folder = tempfile::tempdir().unwrap();
+    for layout in [Layout { slots: 0, ..Layout::default() }, Layout { partitions: 0, ..Layout::default() }] {
+        let refused = EmbeddedLog::open(folder.path(), layout).err().unwrap().to_string();
+        assert!(refused.contains("is 0"), "{refused}");
+    }
+    assert!(EmbeddedLog::open(folder.path(), Layout::default()).is_ok());
+}
+
 #[tokio::test]
 async fn a_reader_that_waits_is_woken_by_the_next_commit() {
     let (_folder, log) = new_log();
