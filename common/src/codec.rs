@@ -127,16 +127,24 @@ pub fn encode_mark(mark: &Mark) -> Bytes {
 }
 
 pub fn decode(bytes: &[u8]) -> Result<Entry, DecodeError> {
+    // A change in one pass, since nearly every record is one; what is none is told apart by its head.
+    match serde_json::from_slice::<Envelope<'_>>(bytes) {
+        Ok(envelope) if envelope.v == ENVELOPE_VERSION => Ok(Entry::Change(Box::new(into_change(envelope)?))),
+        Ok(envelope) => Err(DecodeError::UnknownVersion(envelope.v)),
+        Err(malformed) => decode_by_head(bytes, malformed),
+    }
+}
+
+fn decode_by_head(bytes: &[u8], malformed: serde_json::Error) -> Result<Entry, DecodeError> {
     let head: Head<'_> = serde_json::from_slice(bytes)?;
     if head.v != ENVELOPE_VERSION {
         return Err(DecodeError::UnknownVersion(head.v));
     }
-    if head.op == "m" {
-        let on_log: MarkOnLog = serde_json::from_slice(bytes)?;
-        return Ok(Entry::Mark(Mark { of: on_log.of, slots: on_log.slots }));
+    if head.op != "m" {
+        return Err(malformed.into());
     }
-    let envelope: Envelope<'_> = serde_json::from_slice(bytes)?;
-    Ok(Entry::Change(Box::new(into_change(envelope)?)))
+    let on_log: MarkOnLog = serde_json::from_slice(bytes)?;
+    Ok(Entry::Mark(Mark { of: on_log.of, slots: on_log.slots }))
 }
 
 fn into_change(envelope: Envelope<'_>) -> Result<Change, DecodeError> {
@@ -223,6 +231,9 @@ mod tests {
     #[test]
     fn an_unknown_version_is_refused_and_never_guessed() {
         assert!(matches!(decode(br#"{"v":2,"op":"c","anything":[]}"#), Err(DecodeError::UnknownVersion(2))));
+        assert!(matches!(decode(br#"{"v":2,"op":"m","of":1,"slots":{}}"#), Err(DecodeError::UnknownVersion(2))));
+        let same_shape = include_str!("../golden/change-v1.json").replacen("\"v\":1", "\"v\":2", 1);
+        assert!(matches!(decode(same_shape.as_bytes()), Err(DecodeError::UnknownVersion(2))));
     }
 
     #[test]
