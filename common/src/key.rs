@@ -131,8 +131,7 @@ impl KeyBytes {
 
     /// The partition that a Java producer with the default partitioner would choose.
     pub fn partition(&self, partitions: u16) -> u16 {
-        let positive = murmur2(&self.0) & 0x7fff_ffff;
-        (positive % u32::from(partitions.max(1))) as u16
+        java_partition(&self.0, partitions)
     }
 
     /// The bucket of `<table>_current` that holds this key.
@@ -141,6 +140,11 @@ impl KeyBytes {
         let digest = Sha256::digest(&self.0);
         u16::from_be_bytes([digest[0], digest[1]]) % buckets.max(1)
     }
+}
+
+/// Kafka's default partitioner for a record with a key: murmur2 without its sign, modulo the partitions.
+pub fn java_partition(key: &[u8], partitions: u16) -> u16 {
+    ((murmur2(key) & 0x7fff_ffff) % u32::from(partitions.max(1))) as u16
 }
 
 /// Kafka's murmur2, seed 0x9747b28c (`org.apache.kafka.common.utils.Utils.murmur2`).

@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::change::{ShardId, StreamArn, TableName};
 use crate::clock::Timestamp;
-use crate::key::murmur2;
+use crate::key::java_partition;
 use crate::order::{SequenceNumber, Version};
 
 /// A share of the ledger that one worker owns at a time.
@@ -24,7 +24,7 @@ impl Slot {
 
     /// `hash(shard id) mod slots`.
     pub fn of(shard: &ShardId, slots: u16) -> Slot {
-        Slot(((murmur2(shard.as_str().as_bytes()) & 0x7fff_ffff) % u32::from(slots.max(1))) as u16)
+        Slot(java_partition(shard.as_str().as_bytes(), slots))
     }
 }
 
