@@ -8,7 +8,7 @@ use headwater_common::clock::Timestamp;
 use headwater_common::codec::{self, Entry};
 use headwater_common::completeness::Mark;
 use headwater_common::key::{ItemKey, KeyValue};
-use headwater_common::ledger::{LedgerEntry, ShardEntry, ShardStatus, Slot};
+use headwater_common::ledger::{Ledger, LedgerEntry, ShardEntry, ShardStatus, Slot};
 use headwater_common::log::*;
 use headwater_common::order::Version;
 
@@ -74,18 +74,11 @@ pub async fn records(reader: &mut dyn Subscription, wanted: usize) -> Vec<LogRec
     all
 }
 
-pub async fn ledger(log: &dyn ChangeLog) -> headwater_common::ledger::Ledger {
+pub async fn ledger(log: &dyn ChangeLog) -> Ledger {
     let mut reader = log.ledger().await.unwrap();
-    let mut ledger = headwater_common::ledger::Ledger::default();
-    loop {
-        for update in within(reader.next()).await.unwrap() {
-            match update {
-                LedgerUpdate::Entry(entry) => ledger.apply(*entry),
-                LedgerUpdate::Forgotten(key) => ledger.forget(&key),
-                LedgerUpdate::CaughtUp => return ledger,
-            }
-        }
-    }
+    let mut ledger = Ledger::default();
+    while !apply(&mut ledger, within(reader.next()).await.unwrap()) {}
+    ledger
 }
 
 fn texts(records: &[LogRecord]) -> BTreeSet<String> {
@@ -216,4 +209,54 @@ pub async fn a_pause_loses_nothing(log: &dyn ChangeLog) {
     reader.resume(&[at]);
     read.extend(records(&mut *reader, sent.len() - read.len()).await);
     assert_eq!(texts(&read), sent);
+}
+
+/// GIVEN a member that left WHEN its writers commit THEN they are fenced, and the next member gets every slot.
+pub async fn a_member_that_left_can_write_no_more(log: &dyn ChangeLog) {
+    let (member, mut left) = writers(log).await;
+    member.leave().await.unwrap();
+    let one = |text: &str| CommitBatch { events: vec![event("k", text)], ..CommitBatch::default() };
+    for writer in left.values_mut() {
+        assert!(matches!(writer.commit(one("left")).await, Err(LogError::Fenced { .. })));
+    }
+    let (_next, mut owners) = writers(log).await;
+    let _ = owners.get_mut(&Slot(0)).unwrap().commit(one("next")).await.unwrap();
+    assert_eq!(texts(&records(&mut *reader(log, "g").await, 1).await), BTreeSet::from(["next".to_owned()]));
+}
+
+/// GIVEN a reader that has followed the ledger WHEN an entry is replaced and another forgotten THEN it is told both,
+/// and a reader that begins later finds only what is left.
+pub async fn the_ledger_holds_the_last_entry_of_a_key_until_it_is_forgotten(log: &dyn ChangeLog) {
+    let (_member, mut writers) = writers(log).await;
+    let (kept, dropped) = (shard("kept", 1), shard("dropped", 1));
+    for entry in [&kept, &dropped] {
+        let batch = CommitBatch { entries: vec![entry.clone()], ..CommitBatch::default() };
+        let _ = writers.get_mut(&entry.slot(log.slots())).unwrap().commit(batch).await.unwrap();
+    }
+    let mut follower = log.ledger().await.unwrap();
+    let mut followed = Ledger::default();
+    while followed.shards.len() < 2 {
+        apply(&mut followed, within(follower.next()).await.unwrap());
+    }
+    let later = CommitBatch { entries: vec![shard("kept", 2)], ..CommitBatch::default() };
+    let _ = writers.get_mut(&kept.slot(log.slots())).unwrap().commit(later).await.unwrap();
+    let forget = CommitBatch { forgotten: vec![dropped.key()], ..CommitBatch::default() };
+    let _ = writers.get_mut(&dropped.slot(log.slots())).unwrap().commit(forget).await.unwrap();
+    while followed.shards.len() > 1 || followed.shards.values().any(|entry| entry.last_version.get() < 2) {
+        apply(&mut followed, within(follower.next()).await.unwrap());
+    }
+    assert_eq!(ledger(log).await, followed);
+}
+
+/// Whether the reader has now given everything that was there when it began.
+fn apply(ledger: &mut Ledger, updates: Vec<LedgerUpdate>) -> bool {
+    let mut caught_up = false;
+    for update in updates {
+        match update {
+            LedgerUpdate::Entry(entry) => ledger.apply(*entry),
+            LedgerUpdate::Forgotten(key) => ledger.forget(&key),
+            LedgerUpdate::CaughtUp => caught_up = true,
+        }
+    }
+    caught_up
 }

@@ -26,6 +26,8 @@ conforms!(
     a_mark_follows_what_it_speaks_of,
     a_reader_goes_on_from_the_offset_that_it_names,
     a_pause_loses_nothing,
+    a_member_that_left_can_write_no_more,
+    the_ledger_holds_the_last_entry_of_a_key_until_it_is_forgotten,
 );
 
 #[tokio::test]
