@@ -75,6 +75,11 @@ impl Op {
         }
     }
 
+    pub fn from_code(code: &str) -> Option<Op> {
+        let all = [Op::Insert, Op::Modify, Op::Delete, Op::Expire, Op::Snapshot];
+        all.into_iter().find(|op| op.code() == code)
+    }
+
     pub fn removes(self) -> bool {
         matches!(self, Op::Delete | Op::Expire)
     }

@@ -60,3 +60,47 @@ pub fn backoff(attempt: u32, base: std::time::Duration, cap: std::time::Duration
     let full = base.saturating_mul(2_u32.saturating_pow(attempt.min(16))).min(cap);
     full.mul_f64(1.0 - 0.5 * jitter.clamp(0.0, 1.0))
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    const BASE: Duration = Duration::from_millis(100);
+    const CAP: Duration = Duration::from_secs(5);
+
+    #[test]
+    fn a_pause_doubles_up_to_its_cap() {
+        let pauses: Vec<u128> = (0..8).map(|attempt| backoff(attempt, BASE, CAP, 0.0).as_millis()).collect();
+        assert_eq!(pauses, [100, 200, 400, 800, 1600, 3200, 5000, 5000]);
+        assert_eq!(backoff(u32::MAX, BASE, CAP, 0.0), CAP);
+        assert!(backoff(u32::MAX, Duration::MAX, Duration::MAX, 0.5) > CAP);
+    }
+
+    #[test]
+    fn jitter_takes_at_most_half_away() {
+        for attempt in [0, 3, 40] {
+            let full = backoff(attempt, BASE, CAP, 0.0);
+            assert_eq!(backoff(attempt, BASE, CAP, 1.0), full / 2);
+            assert_eq!(backoff(attempt, BASE, CAP, -3.0), full);
+            assert_eq!(backoff(attempt, BASE, CAP, 7.0), full / 2);
+            let half = backoff(attempt, BASE, CAP, 0.5);
+            assert!(half > full / 2 && half < full);
+        }
+    }
+
+    #[test]
+    fn only_trouble_that_passes_is_tried_again_as_it_is() {
+        assert_eq!(Kind::Transient.directive(), Directive::Retry);
+        assert_eq!(Kind::NoSpace.directive(), Directive::Hold);
+        assert_eq!(Kind::Poison.directive(), Directive::DeadLetter);
+        assert_eq!(Kind::Operator.directive(), Directive::Halt);
+    }
+
+    #[test]
+    fn a_full_disk_is_told_from_other_trouble() {
+        assert!(is_disk_full(&std::io::Error::from(std::io::ErrorKind::StorageFull)));
+        assert!(!is_disk_full(&std::io::Error::from(std::io::ErrorKind::PermissionDenied)));
+    }
+}

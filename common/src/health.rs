@@ -67,3 +67,44 @@ impl Health {
         self.0.read().status.clone()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const EARLY: Timestamp = Timestamp::from_millis(1_000);
+    const LATE: Timestamp = Timestamp::from_millis(2_000);
+
+    #[test]
+    fn a_process_is_ready_when_every_expected_part_is() {
+        let health = Health::default();
+        health.expect("ingest", EARLY);
+        health.expect("sink-search", EARLY);
+        health.ready("ingest", EARLY);
+        assert!(!health.is_ready());
+        health.ready("sink-search", LATE);
+        assert!(health.is_ready());
+        health.not_ready("ingest", "the table is gone; create it", LATE);
+        assert!(!health.is_ready());
+        let ingest = Part { ready: false, reason: "the table is gone; create it".into(), since: LATE };
+        assert_eq!(health.parts()["ingest"], ingest);
+    }
+
+    #[test]
+    fn since_is_when_the_state_began_and_not_when_it_was_last_said() {
+        let health = Health::default();
+        health.not_ready("ingest", "throttled", EARLY);
+        health.not_ready("ingest", "throttled", LATE);
+        assert_eq!(health.parts()["ingest"].since, EARLY);
+        health.not_ready("ingest", "access denied", LATE);
+        assert_eq!(health.parts()["ingest"].since, LATE);
+    }
+
+    #[test]
+    fn clones_share_one_board() {
+        let health = Health::default();
+        health.clone().publish("ingest", &serde_json::json!({"shards": 3}));
+        health.publish("ingest", &serde_json::json!({"shards": 4}));
+        assert_eq!(health.status()["ingest"], serde_json::json!({"shards": 4}));
+    }
+}

@@ -66,6 +66,21 @@ impl KeyValue {
     }
 }
 
+macro_rules! key_from {
+    ($variant:ident: $($from:ty => $convert:expr),+) => {
+        $(impl From<$from> for KeyValue {
+            fn from(value: $from) -> Self {
+                #[allow(clippy::redundant_closure_call)]
+                KeyValue::$variant($convert(value))
+            }
+        })+
+    };
+}
+
+key_from!(S: &str => str::to_owned, &String => String::clone, String => std::convert::identity);
+key_from!(N: Number => std::convert::identity, i64 => Number::from, i32 => |n| Number::from(i64::from(n)), u32 => |n| Number::from(i64::from(n)));
+key_from!(B: Vec<u8> => std::convert::identity, &[u8] => <[u8]>::to_vec);
+
 /// An item's primary key: names and values of its partition and, where the table has one, sort attribute.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ItemKey {
@@ -112,6 +127,11 @@ impl KeyBytes {
 
     pub fn into_bytes(self) -> Vec<u8> {
         self.0
+    }
+
+    /// The bytes of a lake's `_key`; `None` for what is no base64url.
+    pub fn from_text(text: &str) -> Option<KeyBytes> {
+        BASE64URL.decode(text).ok().map(KeyBytes)
     }
 
     /// The lake's `_key`: base64url without padding, of any length.

@@ -131,6 +131,8 @@ impl LedgerEntry {
         match self {
             LedgerEntry::Shard(entry) => Slot::of(&entry.shard, slots),
             LedgerEntry::Stream(_) => Slot::LEADER,
+            // Written with the stream's entries.
+            LedgerEntry::Gap(entry) if entry.cause == GapCause::StreamReplaced => Slot::LEADER,
             LedgerEntry::Gap(entry) => Slot::of(&entry.shard, slots),
         }
     }

@@ -23,8 +23,12 @@ impl Number {
     /// stored is kept.
     pub fn parse(text: impl Into<String>) -> Result<Number, NotANumber> {
         let text = text.into();
-        Decimal::read(&text).ok_or(NotANumber)?;
-        Ok(Number(text))
+        if well_formed(&text) { Ok(Number(text)) } else { Err(NotANumber) }
+    }
+
+    /// Whether [`Number::parse`] takes it.
+    pub fn is_decimal(text: &str) -> bool {
+        well_formed(text)
     }
 
     pub fn as_str(&self) -> &str {
@@ -37,6 +41,22 @@ impl Number {
             Some(decimal) => Number(decimal.plain()),
             None => self.clone(),
         }
+    }
+
+    /// `unscaled / 10^scale` exactly, in canonical form: 1250 with a scale of 2 is `12.5`.
+    pub fn from_scaled(unscaled: i64, scale: u8) -> Number {
+        Number(format!("{unscaled}E-{scale}")).canonical()
+    }
+
+    /// Whether DynamoDB can hold the value: at most 38 significant digits, and 0 or a magnitude from 1E-130 to
+    /// 9.99…E+125.
+    pub fn fits_dynamodb(&self) -> bool {
+        let short = self.0.len() <= 38 && self.0.bytes().all(|byte| byte.is_ascii_digit() || b"+-.".contains(&byte));
+        short
+            || Decimal::read(&self.0).is_some_and(|decimal| {
+                let magnitude = decimal.digits.len() as i32 + decimal.exponent - 1;
+                decimal.digits.is_empty() || (decimal.digits.len() <= 38 && (-130..=125).contains(&magnitude))
+            })
     }
 
     /// The value as a 64-bit integer, if it is one exactly.
@@ -55,16 +75,26 @@ impl Number {
     /// The value times `10^scale` as an integer, if it has no more than `scale` decimals and at most `precision`
     /// digits in all (`precision` ≤ 38).
     pub fn to_decimal(&self, precision: u8, scale: u8) -> Option<i128> {
-        let decimal = Decimal::read(&self.0)?;
-        if decimal.digits.is_empty() {
+        let parts = Parts::of(&self.0)?;
+        let digits = || parts.whole.bytes().chain(parts.fraction.bytes());
+        let leading = digits().take_while(|digit| *digit == b'0').count();
+        let all = parts.whole.len() + parts.fraction.len();
+        if leading == all {
             return Some(0);
         }
-        let shift = usize::try_from(decimal.exponent + i32::from(scale)).ok()?;
-        if decimal.digits.len() + shift > usize::from(precision.min(38)) {
+        let trailing = digits().rev().take_while(|digit| *digit == b'0').count();
+        let significant = all - leading - trailing;
+        let exponent = parts.exponent.checked_sub_unsigned(u32::try_from(parts.fraction.len()).ok()?)?;
+        let exponent = exponent.checked_add_unsigned(u32::try_from(trailing).ok()?)?;
+        let shift = u32::try_from(exponent + i32::from(scale)).ok()?;
+        if significant + shift as usize > usize::from(precision.min(38)) {
             return None;
         }
-        let magnitude = format!("{}{}", decimal.digits, "0".repeat(shift)).parse::<i128>().ok()?;
-        Some(if decimal.negative { -magnitude } else { magnitude })
+        // At most 38 digits, which 127 bits hold.
+        let magnitude =
+            digits().skip(leading).take(significant).fold(0_i128, |value, digit| value * 10 + i128::from(digit - b'0'));
+        let magnitude = magnitude * 10_i128.pow(shift);
+        Some(if parts.negative { -magnitude } else { magnitude })
     }
 }
 
@@ -86,15 +116,31 @@ impl<'de> Deserialize<'de> for Number {
     }
 }
 
-/// `±digits × 10^exponent`; digits carry no zeros at either end, and are empty for zero.
-struct Decimal {
+/// Whether [`Decimal::read`] takes it, without its copies: every number of every record passes here.
+fn well_formed(text: &str) -> bool {
+    let unsigned = text.strip_prefix(['-', '+']).unwrap_or(text);
+    let (mut digits, mut point) = (false, false);
+    for (at, byte) in unsigned.bytes().enumerate() {
+        match byte {
+            b'0'..=b'9' => digits = true,
+            b'.' if !point => point = true,
+            b'e' | b'E' => return digits && exponent(&unsigned[at + 1..]).is_some(),
+            _ => return false,
+        }
+    }
+    digits
+}
+
+/// `±whole.fraction × 10^exponent`, as written. Both are digits only, and at least one of them has some.
+struct Parts<'a> {
     negative: bool,
-    digits: String,
+    whole: &'a str,
+    fraction: &'a str,
     exponent: i32,
 }
 
-impl Decimal {
-    fn read(text: &str) -> Option<Decimal> {
+impl Parts<'_> {
+    fn of(text: &str) -> Option<Parts<'_>> {
         let (negative, rest) = match text.strip_prefix('-') {
             Some(rest) => (true, rest),
             None => (false, text.strip_prefix('+').unwrap_or(text)),
@@ -104,12 +150,22 @@ impl Decimal {
             None => (rest, 0),
         };
         let (whole, fraction) = mantissa.split_once('.').unwrap_or((mantissa, ""));
-        if whole.is_empty() && fraction.is_empty() {
-            return None;
-        }
-        if !whole.bytes().chain(fraction.bytes()).all(|byte| byte.is_ascii_digit()) {
-            return None;
-        }
+        let digits = whole.bytes().chain(fraction.bytes()).all(|byte| byte.is_ascii_digit());
+        let some = !whole.is_empty() || !fraction.is_empty();
+        (some && digits).then_some(Parts { negative, whole, fraction, exponent })
+    }
+}
+
+/// `±digits × 10^exponent`; digits carry no zeros at either end, and are empty for zero.
+struct Decimal {
+    negative: bool,
+    digits: String,
+    exponent: i32,
+}
+
+impl Decimal {
+    fn read(text: &str) -> Option<Decimal> {
+        let Parts { negative, whole, fraction, exponent } = Parts::of(text)?;
         let all = format!("{whole}{fraction}");
         let trimmed = all.trim_end_matches('0');
         let zeros = (all.len() - trimmed.len()) as i32;
@@ -181,6 +237,29 @@ mod tests {
         }
     }
 
+    proptest::proptest! {
+        #[test]
+        fn a_number_is_well_formed_exactly_if_it_can_be_read(text in "[-+]{0,2}[0-9]{0,3}[.]{0,2}[0-9]{0,3}([eE][-+]{0,2}[0-9]{0,5})?x{0,1}") {
+            proptest::prop_assert_eq!(well_formed(&text), Decimal::read(&text).is_some(), "{}", text);
+        }
+    }
+
+    #[test]
+    fn what_dynamodb_cannot_hold_is_told() {
+        for (text, fits) in [
+            ("99999999999999999999999999999999999999", true),
+            ("999999999999999999999999999999999999990", true),
+            ("999999999999999999999999999999999999999", false),
+            ("9.9999999999999999999999999999999999999E+125", true),
+            ("1E+126", false),
+            ("1E-130", true),
+            ("1E-131", false),
+            ("0E+500", true),
+        ] {
+            assert_eq!(Number::parse(text).unwrap().fits_dynamodb(), fits, "{text}");
+        }
+    }
+
     #[test]
     fn integers_and_decimals_are_exact_or_refused() {
         assert_eq!(Number::parse("9007199254740993").unwrap().to_i64(), Some(9_007_199_254_740_993));
@@ -191,5 +270,16 @@ mod tests {
         assert_eq!(Number::parse("12.345").unwrap().to_decimal(10, 2), None);
         assert_eq!(Number::parse("123.45").unwrap().to_decimal(4, 2), None);
         assert_eq!(Number::parse("-0").unwrap().to_decimal(4, 2), Some(0));
+    }
+
+    #[test]
+    fn a_scaled_whole_number_is_that_decimal() {
+        let cases =
+            [(1250, 2, "12.5"), (-5, 2, "-0.05"), (0, 3, "0"), (7, 0, "7"), (i64::MIN, 1, "-922337203685477580.8")];
+        for (unscaled, scale, text) in cases {
+            let number = Number::from_scaled(unscaled, scale);
+            assert_eq!(number.as_str(), text);
+            assert_eq!(number.to_decimal(38, scale), Some(i128::from(unscaled)));
+        }
     }
 }

@@ -19,16 +19,12 @@ pub(super) struct EmbeddedLedgerReader {
 
 impl EmbeddedLedgerReader {
     pub(super) fn new(store: Arc<Store>) -> EmbeddedLedgerReader {
-        let published = store.published();
+        let published = store.ledger_published();
         EmbeddedLedgerReader { store, published, given: BTreeMap::new(), caught_up: false }
     }
 
     fn differences(&mut self) -> Result<Vec<LedgerUpdate>, LogError> {
-        let mut held = BTreeMap::new();
-        for pair in self.store.ledger.iter() {
-            let (key, json) = pair.into_inner().map_err(|error| self.store.failed(error))?;
-            held.insert(key.to_vec(), json.to_vec());
-        }
+        let held = self.store.ledger()?;
         let mut updates = Vec::new();
         for (key, json) in held.iter().filter(|(key, json)| self.given.get(*key) != Some(json)) {
             let entry = serde_json::from_slice(json).map_err(|error| {

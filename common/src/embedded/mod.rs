@@ -1,19 +1,26 @@
 //! The change log of one process, on fjall: an embedded store with atomic batches over several key spaces.
 //!
 //! Promises what [`crate::log`] asks. A commit is one batch, synced before it answers; a new member takes every slot,
-//! and fences the one before it. Assumes that one process holds the folder, which the store's own lock enforces.
+//! and fences the one before it. After a write that failed, on a full disk for one, the folder is opened again by the next
+//! call, and a commit that is tried again with the same batch happens once. Assumes that one process holds the folder,
+//! which the store's own lock enforces.
 
+mod append;
 mod ledger;
+mod opened;
+mod retention;
 mod store;
 mod subscription;
 
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use tokio::sync::watch;
 
 use crate::change::TableName;
+use crate::clock::Timestamp;
 use crate::codec;
 use crate::completeness::Mark;
 use crate::ledger::Slot;
@@ -43,6 +50,13 @@ pub struct EmbeddedLog {
 }
 
 impl EmbeddedLog {
+    /// Removes records that are older than `retention` and that every subscribed group has reported; `now` becomes
+    /// the age of what is there. To be called every minute or so. Answers how many records went.
+    pub async fn trim(&self, now: Timestamp, retention: Duration) -> Result<u64, LogError> {
+        let store = self.store.clone();
+        blocking(move || store.trim(now, now.minus(retention))).await
+    }
+
     /// Opens the log in `folder`, and makes it if there is none.
     pub fn open(folder: &Path, layout: Layout) -> Result<EmbeddedLog, LogError> {
         Ok(EmbeddedLog { store: Arc::new(Store::open(folder, layout)?) })
@@ -56,15 +70,18 @@ impl ChangeLog for EmbeddedLog {
     }
 
     async fn open_table(&self, table: &TableName) -> Result<LogId, LogError> {
-        Ok(self.store.table(table)?.id.clone())
+        let (store, table) = (self.store.clone(), table.clone());
+        blocking(move || store.log_id(&table)).await
     }
 
     async fn extents(&self, table: &TableName) -> Result<Vec<Extent>, LogError> {
-        self.store.extents(table)
+        let (store, table) = (self.store.clone(), table.clone());
+        blocking(move || store.extents(&table)).await
     }
 
     async fn join(&self) -> Result<Box<dyn Membership>, LogError> {
-        let fence = self.store.take_over();
+        let store = self.store.clone();
+        let fence = blocking(move || Ok(store.take_over())).await?;
         let mut waiting: Vec<Slot> = (0..self.slots()).map(Slot).collect();
         waiting.reverse();
         let takeovers = self.store.takeovers();
@@ -81,8 +98,9 @@ impl ChangeLog for EmbeddedLog {
     }
 
     async fn subscribe(&self, group: &str, tables: &[TableName]) -> Result<Box<dyn Subscription>, LogError> {
-        let subscription = subscription::EmbeddedSubscription::new(self.store.clone(), group, tables)?;
-        Ok(Box::new(subscription))
+        let (store, name, registered) = (self.store.clone(), group.to_owned(), tables.to_vec());
+        blocking(move || store.register(&name, &registered)).await?;
+        Ok(Box::new(subscription::EmbeddedSubscription::new(self.store.clone(), group, tables)))
     }
 }
 
@@ -117,7 +135,7 @@ impl Membership for EmbeddedMembership {
                 }
             } else if let Some(slot) = self.waiting.pop() {
                 self.held.push(slot);
-                let writer = EmbeddedWriter { store: self.store.clone(), fence: self.fence, slot };
+                let writer = EmbeddedWriter { store: self.store.clone(), fence: self.fence, slot, uncertain: false };
                 return Ok(Ownership::Acquired(Box::new(writer)));
             }
             if self.takeovers.changed().await.is_err() {
@@ -127,8 +145,12 @@ impl Membership for EmbeddedMembership {
     }
 
     async fn leave(self: Box<Self>) -> Result<(), LogError> {
-        self.store.leave(self.fence);
-        Ok(())
+        let (store, fence) = (self.store.clone(), self.fence);
+        blocking(move || {
+            store.leave(fence);
+            Ok(())
+        })
+        .await
     }
 }
 
@@ -136,6 +158,8 @@ struct EmbeddedWriter {
     store: Arc<Store>,
     fence: Fence,
     slot: Slot,
+    /// The last commit failed, and nobody knows yet whether it happened.
+    uncertain: bool,
 }
 
 #[async_trait]
@@ -145,7 +169,10 @@ impl SlotWriter for EmbeddedWriter {
     }
 
     async fn commit(&mut self, batch: CommitBatch) -> Result<Durable, LogError> {
-        let (store, fence, slot) = (self.store.clone(), self.fence, self.slot);
-        blocking(move || store.commit(fence, slot, batch)).await
+        let (store, fence, slot, uncertain) = (self.store.clone(), self.fence, self.slot, self.uncertain);
+        self.uncertain = true;
+        let outcome = blocking(move || store.commit(fence, slot, uncertain, &batch)).await;
+        self.uncertain = matches!(outcome, Err(LogError::Full { .. } | LogError::Unavailable(_)));
+        outcome
     }
 }

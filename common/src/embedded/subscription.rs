@@ -6,9 +6,10 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use tokio::sync::watch;
 
-use super::store::{Store, TableLog};
+use super::blocking;
+use super::store::Store;
 use crate::change::TableName;
-use crate::log::{Delivery, LogError, Offset, Subscription, TablePartition};
+use crate::log::{Delivery, LogError, LogRecord, Offset, Subscription, TablePartition};
 
 /// Bytes of records in one delivery, about.
 const DELIVERY_BYTES: usize = 1 << 20;
@@ -16,7 +17,7 @@ const DELIVERY_BYTES: usize = 1 << 20;
 pub(super) struct EmbeddedSubscription {
     store: Arc<Store>,
     group: String,
-    tables: BTreeMap<TableName, Arc<TableLog>>,
+    tables: Vec<TableName>,
     published: watch::Receiver<u64>,
     assigned: bool,
     started: BTreeMap<TablePartition, Offset>,
@@ -24,18 +25,16 @@ pub(super) struct EmbeddedSubscription {
 }
 
 impl EmbeddedSubscription {
-    pub(super) fn new(store: Arc<Store>, group: &str, tables: &[TableName]) -> Result<EmbeddedSubscription, LogError> {
-        let open = |name: &TableName| Ok((name.clone(), store.table(name)?));
-        let tables = tables.iter().map(open).collect::<Result<_, LogError>>()?;
-        Ok(EmbeddedSubscription {
+    pub(super) fn new(store: Arc<Store>, group: &str, tables: &[TableName]) -> EmbeddedSubscription {
+        EmbeddedSubscription {
             published: store.published(),
             store,
             group: group.to_owned(),
-            tables,
+            tables: tables.to_vec(),
             assigned: false,
             started: BTreeMap::new(),
             paused: BTreeSet::new(),
-        })
+        }
     }
 
     fn partitions(&self) -> Vec<TablePartition> {
@@ -43,23 +42,28 @@ impl EmbeddedSubscription {
         let of = |table: &TableName| {
             all.clone().map(|partition| TablePartition { table: table.clone(), partition }).collect::<Vec<_>>()
         };
-        self.tables.keys().flat_map(of).collect()
+        self.tables.iter().flat_map(of).collect()
     }
 
-    /// A share of the budget for each partition, so that a busy one does not starve the others.
-    fn read(&mut self) -> Result<Delivery, LogError> {
-        let open: Vec<_> = self.started.iter_mut().filter(|(at, _)| !self.paused.contains(at)).collect();
-        let share = DELIVERY_BYTES / open.len().max(1);
-        let mut records = Vec::new();
-        for (at, next) in open {
-            let Some(table) = self.tables.get(&at.table) else { continue };
-            let read = self.store.read(at, &table.partitions[usize::from(at.partition)], *next, share)?;
-            if let Some(last) = read.last() {
-                *next = last.offset.next();
+    /// A share of the budget for each partition, so that a busy one does not starve the others. The positions move only
+    /// when the records are in hand, so nothing is lost when this is cancelled.
+    async fn read(&mut self) -> Result<Vec<LogRecord>, LogError> {
+        let open = self.started.iter().filter(|(at, _)| !self.paused.contains(at));
+        let open: Vec<_> = open.map(|(at, next)| (at.clone(), *next)).collect();
+        let store = self.store.clone();
+        let records = blocking(move || {
+            let share = DELIVERY_BYTES / open.len().max(1);
+            let mut records = Vec::new();
+            for (at, next) in open {
+                records.extend(store.read(&at, next, share)?);
             }
-            records.extend(read);
+            Ok(records)
+        })
+        .await?;
+        for record in &records {
+            self.started.insert(record.at.clone(), record.offset.next());
         }
-        Ok(Delivery::Records(records))
+        Ok(records)
     }
 }
 
@@ -73,9 +77,9 @@ impl Subscription for EmbeddedSubscription {
         loop {
             // Seen before it is read: what is published in between wakes the next round.
             self.published.borrow_and_update();
-            match self.read()? {
-                Delivery::Records(records) if records.is_empty() => {}
-                delivery => return Ok(delivery),
+            let records = self.read().await?;
+            if !records.is_empty() {
+                return Ok(Delivery::Records(records));
             }
             if self.published.changed().await.is_err() {
                 return Err(LogError::Unavailable("the log is closed".into()));
@@ -84,11 +88,10 @@ impl Subscription for EmbeddedSubscription {
     }
 
     async fn start(&mut self, at: &TablePartition, offset: Offset) -> Result<(), LogError> {
-        let known = self.tables.get(&at.table).and_then(|table| table.partitions.get(usize::from(at.partition)));
-        let Some(partition) = known else {
+        if !self.tables.contains(&at.table) {
             return Err(LogError::Misconfigured(format!("{at} is not part of this subscription")));
-        };
-        let extent = self.store.extent(partition)?;
+        }
+        let extent = self.store.extent(at)?;
         if offset > extent.end {
             return Err(LogError::Misconfigured(format!(
                 "the sink holds {at} up to offset {offset}, the log ends at {}: the log was made anew or belongs to another data folder; rebuild the sink",
@@ -116,6 +119,7 @@ impl Subscription for EmbeddedSubscription {
     }
 
     async fn report(&mut self, progress: &BTreeMap<TablePartition, Offset>) -> Result<(), LogError> {
-        self.store.report(&self.group, progress)
+        let (store, group, progress) = (self.store.clone(), self.group.clone(), progress.clone());
+        blocking(move || store.report(&group, &progress)).await
     }
 }

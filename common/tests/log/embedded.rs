@@ -82,3 +82,35 @@ async fn a_reader_that_waits_is_woken_by_the_next_commit() {
     let _ = writer.commit(batch).await.unwrap();
     assert!(matches!(waiting.await.unwrap().unwrap(), Delivery::Records(records) if records.len() == 1));
 }
+
+#[tokio::test]
+async fn a_record_is_trimmed_when_it_is_old_and_every_group_has_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let layout = Layout { slots: 1, partitions: 1 };
+    let log = EmbeddedLog::open(folder.path(), layout).unwrap();
+    let (_member, mut writers) = writers(&log).await;
+    let writer = writers.values_mut().next().unwrap();
+    let mut readers = [conformance::reader(&log, "lake").await, conformance::reader(&log, "index").await];
+    for value in ["0", "1", "2"] {
+        let _ = writer.commit(CommitBatch { events: vec![event("k", value)], ..CommitBatch::default() }).await.unwrap();
+    }
+    let hour = std::time::Duration::from_secs(3600);
+    let start = headwater_common::clock::Timestamp::from_millis(1_700_000_000_000);
+    assert_eq!(log.trim(start, hour).await.unwrap(), 0, "nothing is known to be old");
+    let _ = writer.commit(CommitBatch { events: vec![event("k", "3")], ..CommitBatch::default() }).await.unwrap();
+    let at = TablePartition { table: table(), partition: 0 };
+    readers[0].report(&[(at.clone(), Offset(4))].into()).await.unwrap();
+    assert_eq!(log.trim(start.plus(hour), hour).await.unwrap(), 0, "one group has reported nothing");
+    readers[1].report(&[(at.clone(), Offset(2))].into()).await.unwrap();
+    assert_eq!(log.trim(start.plus(hour), hour).await.unwrap(), 2, "both have two");
+    readers[1].report(&[(at.clone(), Offset(4))].into()).await.unwrap();
+    assert_eq!(log.trim(start.plus(hour), hour).await.unwrap(), 1, "the fourth is not an hour old");
+    let extent = log.extents(&table()).await.unwrap()[0];
+    assert_eq!(extent, Extent { start: Offset(3), end: Offset(4) });
+    let refused = readers[0].start(&at, Offset(1)).await.unwrap_err().to_string();
+    assert!(refused.contains("the log begins at 3"), "{refused}");
+    assert_eq!(log.trim(start.plus(hour * 9), hour).await.unwrap(), 0, "the last one stays");
+    drop((readers, writers, _member, log));
+    let again = EmbeddedLog::open(folder.path(), layout).unwrap();
+    assert_eq!(again.extents(&table()).await.unwrap()[0], extent, "offsets go on after a restart");
+}

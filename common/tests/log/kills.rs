@@ -69,11 +69,12 @@ fn check(acknowledged: u64, position: u64, numbers: &BTreeMap<u16, Vec<u64>>) ->
 /// two commits more.
 fn write_until_killed(folder: &Path) -> u64 {
     let mut child = Command::new(env!("CARGO_BIN_EXE_append")).arg(folder).stdout(Stdio::piped()).spawn().unwrap();
-    let lines = BufReader::new(child.stdout.take().unwrap()).lines();
+    // Held until the kill: a writer whose pipe is closed would end by itself.
+    let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
     let random = uuid::Uuid::new_v4();
     let wanted = usize::from(random.as_bytes()[0]) % 60 + 2;
     let (mut acknowledged, mut last, mut commit) = (0, Instant::now(), Duration::ZERO);
-    for line in lines.take(wanted) {
+    for line in lines.by_ref().take(wanted) {
         acknowledged = line.unwrap().parse().unwrap();
         commit = last.elapsed();
         last = Instant::now();

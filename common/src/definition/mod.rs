@@ -1,7 +1,17 @@
-//! Feature definitions: what an entity's items hold, and how each store should type it.
+//! Feature definitions: what an entity's items hold, and how each store should type it. One YAML file per entity.
+//!
+//! Promises that what [`load`] returns can be stored by every sink: names that are legal and distinct everywhere
+//! (Delta and Spark take names that differ by case for one), types that agree with the key. Refuses anything else with
+//! file, line, column, the field's path and, for an unknown name, the nearest known one; all faults at once.
+
+mod check;
+mod feature_type;
+mod load;
 
 use serde::{Deserialize, Serialize};
 
+pub use self::feature_type::FeatureType;
+pub use self::load::{DefinitionError, load, parse};
 use crate::change::TableName;
 
 /// One entity: one table, one lake pair, one index.
@@ -67,6 +77,16 @@ pub enum KeyType {
     Binary,
 }
 
+impl KeyType {
+    pub fn name(self) -> &'static str {
+        match self {
+            KeyType::String => "string",
+            KeyType::Number => "number",
+            KeyType::Binary => "binary",
+        }
+    }
+}
+
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Feature {
@@ -86,42 +106,4 @@ pub struct Feature {
 
 fn first_version() -> u32 {
     1
-}
-
-/// A feature's type, and DynamoDB's type for it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum FeatureType {
-    /// S; found by exact value and by prefix.
-    Keyword,
-    /// S; found by its words.
-    Text,
-    /// N, a whole number of 64 bits.
-    Long,
-    /// N, as the nearest double.
-    Double,
-    /// N, exact: up to 38 digits, of which `scale` are decimals.
-    Decimal {
-        precision: u8,
-        scale: u8,
-    },
-    Bool,
-    /// N in epoch milliseconds, or S in RFC 3339.
-    Timestamp,
-    /// S as `YYYY-MM-DD`.
-    Date,
-    /// B.
-    Binary,
-    /// M with `lat` and `lon`, both N, in degrees.
-    GeoPoint,
-    /// L of `dims` N.
-    Vector {
-        dims: u16,
-    },
-    /// SS.
-    KeywordSet,
-    /// NS, as doubles.
-    NumberSet,
-    /// M or L of any shape, kept as JSON.
-    Json,
 }

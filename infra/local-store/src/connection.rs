@@ -1,0 +1,72 @@
+//! How connections to the store's file are set up, the server's own among them.
+//!
+//! dynoxide opens its connection itself and offers no way to tune it, so SQLite's own hook for new connections
+//! (an "auto-extension") sets what must hold for every connection to a file of this name, and only for those:
+//!
+//! - `synchronous = NORMAL`: a commit is written to the write-ahead log without waiting for the disk. A killed process
+//!   loses nothing that it acknowledged, since the operating system holds the written pages. A power cut or a crash of
+//!   the operating system may lose the newest commits; the file stays consistent.
+//! - a larger page cache and rarer checkpoints: the pages that every write touches are written back once for many
+//!   commits rather than once for each few.
+
+use std::path::Path;
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicI64, Ordering};
+use std::time::Duration;
+
+use rusqlite::Connection;
+
+/// The name of the store's file in its folder, and what tells its connections from those of other SQLite users.
+pub(crate) const FILE_NAME: &str = "headwater-local-store.sqlite";
+/// Pages of the write-ahead log after which a commit writes them back: 16 MiB.
+const CHECKPOINT_PAGES: u32 = 4_096;
+/// Longer write-ahead logs are cut to this size after a checkpoint, bytes.
+const WAL_LIMIT: u64 = 64 << 20;
+/// How long the housekeeping waits for the server's write to end.
+const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
+
+static CACHE_KIB: AtomicI64 = AtomicI64::new(65_536);
+static HOOK: OnceLock<bool> = OnceLock::new();
+
+/// Makes every connection to a store's file that this process opens from now on carry the settings above.
+/// `cache_bytes` holds for the connections that are opened after the call, of whatever store.
+pub(crate) fn tune_new_connections(cache_bytes: u64) -> bool {
+    CACHE_KIB.store(i64::try_from(cache_bytes / 1024).unwrap_or(i64::MAX), Ordering::Relaxed);
+    // SAFETY: `set_up` neither opens nor closes a connection, nor touches the list of auto-extensions.
+    *HOOK.get_or_init(|| unsafe { rusqlite::auto_extension::register_auto_extension(set_up_raw) }.is_ok())
+}
+
+unsafe extern "C" fn set_up_raw(
+    db: *mut rusqlite::ffi::sqlite3,
+    message: *mut *mut std::ffi::c_char,
+    _: *const rusqlite::ffi::sqlite3_api_routines,
+) -> std::ffi::c_int {
+    // SAFETY: SQLite hands a connection that is open and outlives the call.
+    unsafe { rusqlite::auto_extension::init_auto_extension(db, message, set_up) }
+}
+
+fn set_up(connection: Connection) -> rusqlite::Result<()> {
+    let ours = connection.path().is_some_and(|path| Path::new(path).ends_with(FILE_NAME));
+    if ours {
+        connection.pragma_update(None, "synchronous", "NORMAL")?;
+        connection.pragma_update(None, "cache_size", -CACHE_KIB.load(Ordering::Relaxed))?;
+        connection.pragma_update(None, "wal_autocheckpoint", CHECKPOINT_PAGES)?;
+        connection.pragma_update(None, "journal_size_limit", WAL_LIMIT)?;
+    }
+    Ok(())
+}
+
+/// A connection beside the server's.
+pub(crate) fn open(file: &Path) -> rusqlite::Result<Connection> {
+    let connection = Connection::open(file)?;
+    connection.busy_timeout(BUSY_TIMEOUT)?;
+    Ok(connection)
+}
+
+/// Makes the file, if it is new, with what can only be chosen before its first table: that freed pages can be given
+/// back to the operating system in small steps.
+pub(crate) fn create(file: &Path) -> rusqlite::Result<()> {
+    let connection = open(file)?;
+    connection.pragma_update(None, "auto_vacuum", "INCREMENTAL")?;
+    connection.pragma_update(None, "journal_mode", "WAL")
+}

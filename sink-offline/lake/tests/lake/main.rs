@@ -1,0 +1,10 @@
+//! The lake kept and asked, against real files. History is written by the offline sink's own encoder and committer.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+mod asking;
+mod fixture;
+mod folding;
+mod keeping;
+mod measure;
+mod pipeline;
+mod store;

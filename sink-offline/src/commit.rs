@@ -1,0 +1,294 @@
+//! Commits to one table: one file is put if it is absent, and nothing else.
+//!
+//! Promises that the moves of a commit happen once, whatever becomes of its request. A commit of version N is a file
+//! that can be made only once, so a request that is still on its way can do harm to nobody: either it makes version N
+//! and this side finds that, or somebody else has made N and it can't. After every answer but "done" the table is read
+//! and [`position::judge`](crate::position::judge) says whether it happened; a commit whose answer was lost is done.
+//!
+//! Conflicts are only with what others did in between (maintenance, a change of properties): the same file is then added
+//! in the next version.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use headwater_common::clock::{Clock, Timestamp};
+use headwater_common::log::LogId;
+use object_store::{ObjectStore as _, PutMode, PutOptions, PutPayload};
+
+use crate::delta::{Action, Add, CommitInfo, FlushInfo, Metadata, Protocol, Txn, body, commit_path, engine_info};
+use crate::error::Error;
+use crate::lake::TableLocation;
+use crate::plan::Plan;
+use crate::position::{Moves, Txns, Verdict, complete_app, judge, offset_app, stored_complete};
+use crate::schema::{DATE, SCHEMA_VERSION};
+use crate::state::{TableState, load, read_commit};
+
+/// After this long without a look at it the table is loaded again before a commit: log clean-up could have removed the
+/// file whose presence keeps an old version from being made anew. Far below any log retention.
+const STALE_AFTER: Duration = Duration::from_secs(3600);
+
+/// Commits of others in a row that one commit gives way to.
+const MAX_CONFLICTS: usize = 64;
+
+/// The one writer of a table in this process.
+pub struct Committer {
+    location: TableLocation,
+    plan: Arc<Plan>,
+    log: LogId,
+    state: TableState,
+    /// When `state` was last known to be the newest.
+    confirmed: Timestamp,
+    /// A request was made whose outcome is not known yet.
+    uncertain: bool,
+}
+
+/// What a commit brought about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Committed {
+    pub version: u64,
+    /// Commits of others that it had to give way to.
+    pub conflicts: usize,
+}
+
+impl Committer {
+    /// Opens the table: makes it if there is none, and adds the columns that it lacks.
+    pub async fn open(
+        location: TableLocation,
+        plan: Arc<Plan>,
+        log: LogId,
+        clock: &dyn Clock,
+    ) -> Result<Committer, Error> {
+        let confirmed = clock.now();
+        let state = match load(&location).await? {
+            Some(state) => state,
+            None => create(&location, &plan, confirmed).await?,
+        };
+        let mut committer = Committer { location, plan, log, state, confirmed, uncertain: false };
+        committer.fit(clock).await?;
+        Ok(committer)
+    }
+
+    pub fn txns(&self) -> &Txns {
+        &self.state.txns
+    }
+
+    pub fn log(&self) -> &LogId {
+        &self.log
+    }
+
+    pub fn version(&self) -> u64 {
+        self.state.version
+    }
+
+    pub fn location(&self) -> &TableLocation {
+        &self.location
+    }
+
+    /// The moment for a commit that begins now: never before that of the one before, whatever the clock did.
+    pub fn stamp(&self, now: Timestamp) -> Timestamp {
+        now.max(self.state.last_commit)
+    }
+
+    /// Makes the moves, with the rows of `add`, in one version. An error leaves it open whether it happened; the next call
+    /// with the same moves finds out before it does anything.
+    pub async fn commit(&mut self, moves: &Moves, add: Option<&Add>, clock: &dyn Clock) -> Result<Committed, Error> {
+        if self.uncertain || clock.now().since(self.confirmed) > STALE_AFTER {
+            self.reload(clock).await?;
+        }
+        for conflicts in 0..MAX_CONFLICTS {
+            if let Some(version) = self.settled(moves)? {
+                return Ok(Committed { version, conflicts });
+            }
+            let actions = self.flush_actions(moves, add, clock.now());
+            let Err(error) = self.put(&actions, clock).await else {
+                return Ok(Committed { version: self.state.version, conflicts });
+            };
+            let conflict = is_conflict(&error);
+            let caught_up = self.catch_up(conflict, clock).await;
+            if !conflict {
+                // The request may have done its work all the same.
+                if caught_up.is_ok() {
+                    self.fit(clock).await?;
+                    if let Some(version) = self.settled(moves)? {
+                        return Ok(Committed { version, conflicts });
+                    }
+                }
+                return Err(Error::store(self.place(), error));
+            }
+            caught_up?;
+            self.fit(clock).await?;
+        }
+        let source = "others commit too often".into();
+        Err(Error::store(self.place(), object_store::Error::Generic { store: "lake", source }))
+    }
+
+    fn place(&self) -> String {
+        format!("{} version {}", self.location, self.state.version + 1)
+    }
+
+    /// The version in which the moves are, if they are.
+    fn settled(&self, moves: &Moves) -> Result<Option<u64>, Error> {
+        match judge(moves, &self.state.txns, &self.log) {
+            Verdict::Absent => Ok(None),
+            Verdict::Landed => Ok(Some(self.state.version)),
+            Verdict::Superseded { partition, stored } => Err(Error::Superseded {
+                place: self.location.to_string(),
+                partition,
+                stored: stored.map_or_else(|| "nothing".into(), |offset| format!("offset {offset}")),
+            }),
+        }
+    }
+
+    /// Makes the next version, and takes it in.
+    async fn put(&mut self, actions: &[Action], clock: &dyn Clock) -> object_store::Result<()> {
+        let generic = |source: serde_json::Error| object_store::Error::Generic { store: "lake", source: source.into() };
+        let body = body(actions).map_err(generic)?;
+        self.uncertain = true;
+        put_commit(&self.location, self.state.version + 1, &body).await?;
+        self.uncertain = false;
+        self.confirmed = clock.now();
+        self.state.advance(&body).map_err(generic)
+    }
+
+    /// Takes in what was committed since. Where something must be there and is not, the log was cleaned up: load anew.
+    async fn catch_up(&mut self, must_find: bool, clock: &dyn Clock) -> Result<(), Error> {
+        let asked = clock.now();
+        let before = self.state.version;
+        while let Some(body) = read_commit(&self.location, self.state.version + 1).await? {
+            self.state.advance(&body).map_err(|error| Error::Corrupt {
+                place: format!("{} version {}", self.location, self.state.version + 1),
+                reason: error.to_string(),
+            })?;
+        }
+        if must_find && self.state.version == before {
+            return self.reload(clock).await;
+        }
+        self.confirmed = asked;
+        self.uncertain = false;
+        Ok(())
+    }
+
+    async fn reload(&mut self, clock: &dyn Clock) -> Result<(), Error> {
+        let asked = clock.now();
+        let gone = || Error::Corrupt { place: self.location.to_string(), reason: "the table is gone".into() };
+        self.state = load(&self.location).await?.ok_or_else(gone)?;
+        self.confirmed = asked;
+        self.uncertain = false;
+        self.fit(clock).await
+    }
+
+    /// Sees to it that the table is one that this release writes, and has every column.
+    async fn fit(&mut self, clock: &dyn Clock) -> Result<(), Error> {
+        for _ in 0..MAX_CONFLICTS {
+            let protocol = &self.state.protocol;
+            if !protocol.is_plain() {
+                let (reader, writer) = (protocol.min_reader_version, protocol.min_writer_version);
+                return Err(Error::Protocol { place: self.location.to_string(), reader, writer });
+            }
+            let evolved = self.plan.schema.evolve(&self.location.name, &self.state.metadata.schema_string);
+            let place = || self.location.to_string();
+            let Some(schema_string) = evolved.map_err(|source| Error::TableSchema { place: place(), source })? else {
+                return Ok(());
+            };
+            let metadata = Metadata { schema_string, ..self.state.metadata.clone() };
+            let info = self.info("ADD COLUMNS", clock.now(), None);
+            let actions = [Action::CommitInfo(info), Action::MetaData(Box::new(metadata))];
+            match self.put(&actions, clock).await {
+                Ok(()) => tracing::info!(table = self.location.name, version = self.state.version, "columns added"),
+                Err(error) if is_conflict(&error) => Box::pin(self.catch_up_plainly(clock)).await?,
+                Err(error) => return Err(Error::store(self.place(), error)),
+            }
+        }
+        let source = "others change the table too often".into();
+        Err(Error::store(self.place(), object_store::Error::Generic { store: "lake", source }))
+    }
+
+    async fn catch_up_plainly(&mut self, clock: &dyn Clock) -> Result<(), Error> {
+        self.catch_up(true, clock).await
+    }
+
+    fn info(&self, operation: &str, now: Timestamp, flush: Option<FlushInfo>) -> CommitInfo {
+        CommitInfo {
+            timestamp: self.stamp(now).as_millis(),
+            operation: operation.to_owned(),
+            operation_parameters: Default::default(),
+            read_version: Some(self.state.version),
+            is_blind_append: flush.is_some(),
+            engine_info: engine_info(),
+            headwater: flush,
+        }
+    }
+
+    fn flush_actions(&self, moves: &Moves, add: Option<&Add>, now: Timestamp) -> Vec<Action> {
+        let flush = FlushInfo {
+            schema_version: SCHEMA_VERSION,
+            log_id: self.log.0.clone(),
+            offsets: moves.steps.iter().map(|(partition, step)| (*partition, step.last.0)).collect(),
+        };
+        let mut info = self.info("STREAMING UPDATE", now, Some(flush));
+        let epoch = (self.state.version + 1).to_string();
+        let parameters = [("outputMode", "Append"), ("queryId", &self.log.0), ("epochId", &epoch)];
+        info.operation_parameters =
+            parameters.map(|(name, value)| (name.to_owned(), value.to_owned())).into_iter().collect();
+        let mut actions = vec![Action::CommitInfo(info)];
+        let txn = |app_id, version| Action::Txn(Txn { app_id, version });
+        for (partition, step) in &moves.steps {
+            actions.push(txn(offset_app(&self.log, *partition), i64::try_from(step.last.0).unwrap_or(i64::MAX)));
+        }
+        for (partition, until) in &moves.complete {
+            if stored_complete(&self.state.txns, &self.log, *partition) < Some(*until) {
+                actions.push(txn(complete_app(&self.log, *partition), until.as_millis()));
+            }
+        }
+        actions.extend(add.cloned().map(Action::Add));
+        actions
+    }
+}
+
+fn is_conflict(error: &object_store::Error) -> bool {
+    matches!(error, object_store::Error::AlreadyExists { .. } | object_store::Error::Precondition { .. })
+}
+
+async fn put_commit(location: &TableLocation, version: u64, body: &[u8]) -> object_store::Result<()> {
+    let payload = PutPayload::from(body.to_vec());
+    let options = PutOptions::from(PutMode::Create);
+    location.store.put_opts(&commit_path(version), payload, options).await?;
+    Ok(())
+}
+
+/// Makes the table. Where another process was faster, its table is as good.
+async fn create(location: &TableLocation, plan: &Plan, now: Timestamp) -> Result<TableState, Error> {
+    let properties =
+        [("delta.logRetentionDuration", "interval 7 days"), ("delta.deletedFileRetentionDuration", "interval 7 days")];
+    let metadata = Metadata {
+        id: uuid::Uuid::new_v4().to_string(),
+        name: Some(location.name.clone()),
+        description: Some("every change of every item".into()),
+        format: Default::default(),
+        schema_string: plan.schema.schema_string(),
+        partition_columns: vec![DATE.to_owned()],
+        configuration: properties.map(|(name, value)| (name.to_owned(), value.to_owned())).into_iter().collect(),
+        created_time: Some(now.as_millis()),
+    };
+    let info = CommitInfo {
+        timestamp: now.as_millis(),
+        operation: "CREATE TABLE".into(),
+        operation_parameters: Default::default(),
+        read_version: None,
+        is_blind_append: true,
+        engine_info: engine_info(),
+        headwater: None,
+    };
+    let protocol = Protocol::plain();
+    let actions = [Action::CommitInfo(info), Action::Protocol(protocol), Action::MetaData(Box::new(metadata))];
+    let failed = |error| Error::store(format!("{location} version 0"), error);
+    let body = body(&actions).map_err(|error| Error::Encode(error.to_string()))?;
+    match put_commit(location, 0, &body).await {
+        Ok(()) => tracing::info!(table = location.name, "table made"),
+        Err(error) if is_conflict(&error) => {}
+        Err(error) => return Err(failed(error)),
+    }
+    load(location)
+        .await?
+        .ok_or_else(|| Error::Corrupt { place: location.to_string(), reason: "the table is gone".into() })
+}

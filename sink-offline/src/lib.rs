@@ -1,0 +1,34 @@
+//! Change log → Delta: `<table>_history`, one row for each change, exactly once.
+//!
+//! Pure: [`schema`], [`delta`], [`position`], [`stats`], [`encode`], [`file`]. Adapters: [`lake`], [`local`], [`state`],
+//! [`commit`]. The loop: [`pipeline`].
+
+mod buffer;
+mod checkpoint;
+mod column;
+mod columns;
+pub mod commit;
+mod decode;
+pub mod delta;
+pub mod encode;
+pub mod error;
+pub mod file;
+mod flush;
+pub mod lake;
+pub mod local;
+mod open;
+pub mod pipeline;
+pub mod plan;
+pub mod position;
+mod readiness;
+pub mod schema;
+pub mod settings;
+mod stage;
+pub mod state;
+pub mod stats;
+mod table;
+
+pub use error::Error;
+pub use lake::Lake;
+pub use pipeline::SinkOffline;
+pub use settings::Settings;

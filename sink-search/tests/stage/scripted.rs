@@ -1,0 +1,167 @@
+//! Faults at the traits: a log and an index that do as they are told, over real ones.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+
+use async_trait::async_trait;
+use headwater_common::change::TableName;
+use headwater_common::clock::Timestamp;
+use headwater_common::completeness::Mark;
+use headwater_common::embedded::EmbeddedLog;
+use headwater_common::log::*;
+use headwater_sink_search::SearchIndex;
+use headwater_sink_search::index::*;
+use headwater_sink_search::query::{Answer, Search};
+use tokio::sync::mpsc;
+
+type Orders = mpsc::UnboundedReceiver<Delivery>;
+
+pub struct ScriptedLog {
+    inner: Arc<EmbeddedLog>,
+    /// Given instead of the real ones.
+    pub extents: Option<Vec<Extent>>,
+    /// Records that a subscription gave and whose taker came back for more.
+    pub taken: Arc<AtomicUsize>,
+    pub pauses: Arc<AtomicUsize>,
+    orders: mpsc::UnboundedSender<Delivery>,
+    subscriber: parking_lot::Mutex<Option<Orders>>,
+}
+
+impl ScriptedLog {
+    pub fn over(inner: Arc<EmbeddedLog>) -> ScriptedLog {
+        let (orders, subscriber) = mpsc::unbounded_channel();
+        ScriptedLog {
+            inner,
+            extents: None,
+            taken: Arc::default(),
+            pauses: Arc::default(),
+            orders,
+            subscriber: parking_lot::Mutex::new(Some(subscriber)),
+        }
+    }
+
+    /// Takes partitions away, and waits until the subscriber has let go of them.
+    pub async fn revoke(&self, partitions: Vec<u16>) {
+        let (acknowledge, acknowledged) = tokio::sync::oneshot::channel();
+        let table = crate::generate::entity().table();
+        let partitions =
+            partitions.into_iter().map(|partition| TablePartition { table: table.clone(), partition }).collect();
+        self.orders.send(Delivery::Revoked { partitions, acknowledge }).unwrap();
+        assert!(acknowledged.await.is_err(), "the sender is dropped");
+    }
+}
+
+#[async_trait]
+impl ChangeLog for ScriptedLog {
+    fn slots(&self) -> u16 {
+        self.inner.slots()
+    }
+    async fn open_table(&self, table: &TableName) -> Result<LogId, LogError> {
+        self.inner.open_table(table).await
+    }
+    async fn extents(&self, table: &TableName) -> Result<Vec<Extent>, LogError> {
+        match &self.extents {
+            Some(extents) => Ok(extents.clone()),
+            None => self.inner.extents(table).await,
+        }
+    }
+    async fn join(&self) -> Result<Box<dyn Membership>, LogError> {
+        self.inner.join().await
+    }
+    async fn ledger(&self) -> Result<Box<dyn LedgerReader>, LogError> {
+        self.inner.ledger().await
+    }
+    async fn mark(&self, table: &TableName, mark: &Mark) -> Result<(), LogError> {
+        self.inner.mark(table, mark).await
+    }
+    async fn subscribe(&self, group: &str, tables: &[TableName]) -> Result<Box<dyn Subscription>, LogError> {
+        Ok(Box::new(ScriptedSubscription {
+            inner: self.inner.subscribe(group, tables).await?,
+            taken: self.taken.clone(),
+            pauses: self.pauses.clone(),
+            handed: 0,
+            orders: self.subscriber.lock().take().unwrap(),
+        }))
+    }
+}
+
+struct ScriptedSubscription {
+    inner: Box<dyn Subscription>,
+    taken: Arc<AtomicUsize>,
+    pauses: Arc<AtomicUsize>,
+    handed: usize,
+    orders: Orders,
+}
+
+#[async_trait]
+impl Subscription for ScriptedSubscription {
+    async fn next(&mut self) -> Result<Delivery, LogError> {
+        self.taken.fetch_add(std::mem::take(&mut self.handed), Ordering::SeqCst);
+        tokio::select! {
+            Some(order) = self.orders.recv() => {
+                if let Delivery::Revoked { partitions, .. } = &order {
+                    self.inner.pause(partitions);
+                }
+                Ok(order)
+            }
+            delivery = self.inner.next() => {
+                if let Ok(Delivery::Records(records)) = &delivery {
+                    self.handed = records.len();
+                }
+                delivery
+            }
+        }
+    }
+    async fn start(&mut self, at: &TablePartition, offset: Offset) -> Result<(), LogError> {
+        self.inner.start(at, offset).await
+    }
+    fn pause(&mut self, partitions: &[TablePartition]) {
+        self.pauses.fetch_add(1, Ordering::SeqCst);
+        self.inner.pause(partitions);
+    }
+    fn resume(&mut self, partitions: &[TablePartition]) {
+        self.inner.resume(partitions);
+    }
+    async fn report(&mut self, progress: &BTreeMap<TablePartition, Offset>) -> Result<(), LogError> {
+        self.inner.report(progress).await
+    }
+}
+
+pub struct ScriptedIndex {
+    inner: Arc<dyn SearchIndex>,
+    /// Says that it holds nothing.
+    pub forgets: bool,
+    /// Has no room.
+    pub full: AtomicBool,
+    pub refused: AtomicUsize,
+}
+
+impl ScriptedIndex {
+    pub fn over(inner: Arc<dyn SearchIndex>) -> ScriptedIndex {
+        ScriptedIndex { inner, forgets: false, full: AtomicBool::new(false), refused: AtomicUsize::new(0) }
+    }
+}
+
+#[async_trait]
+impl SearchIndex for ScriptedIndex {
+    async fn apply(&self, flush: Arc<Flush>) -> Result<Applied, IndexError> {
+        if self.full.load(Ordering::SeqCst) {
+            self.refused.fetch_add(1, Ordering::SeqCst);
+            return Err(IndexError::Full { place: "here".into() });
+        }
+        self.inner.apply(flush).await
+    }
+    async fn progress(&self) -> Result<Progress, IndexError> {
+        if self.forgets { Ok(Progress::default()) } else { self.inner.progress().await }
+    }
+    async fn search(&self, search: &Search) -> Result<Answer, SearchError> {
+        self.inner.search(search).await
+    }
+    async fn scan(&self, after: Option<&str>, limit: usize) -> Result<Vec<Scanned>, IndexError> {
+        self.inner.scan(after, limit).await
+    }
+    async fn purge(&self, before: Timestamp) -> Result<u64, IndexError> {
+        self.inner.purge(before).await
+    }
+}

@@ -1,0 +1,241 @@
+//! The three stores as verification reads them: the table by its API, the lake and the index from the data folder.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use futures::StreamExt;
+use headwater_common::clock::Timestamp;
+use headwater_common::definition::Entity;
+use headwater_common::key::{ItemKey, KeyBytes, KeyValue};
+use headwater_common::number::Number;
+use headwater_common::value::Item;
+use headwater_lake::query::{LakeReader, Settings};
+use headwater_sdk::{FeatureStore, from_attributes, to_attributes};
+use headwater_sink_search::{EmbeddedIndex, SearchIndex};
+use tokio::time::Instant;
+
+use super::digest::{Digests, Fingerprint};
+use crate::failure::Failure;
+use crate::folder::DataFolder;
+use crate::sql;
+
+/// Documents read from the index in one step.
+const PAGE: usize = 2000;
+const LOOK_EVERY: Duration = Duration::from_millis(100);
+
+pub struct Sources {
+    features: FeatureStore,
+    lake: LakeReader,
+    folder: DataFolder,
+}
+
+/// Which store to read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Store {
+    Table,
+    Lake,
+    Index,
+}
+
+impl Sources {
+    /// `endpoint` is the table store's.
+    pub async fn open(folder: &DataFolder, endpoint: &str, entities: &[Entity]) -> Result<Sources, Failure> {
+        let features = FeatureStore::connect(Some(endpoint), entities.to_vec())
+            .await
+            .map_err(|error| Failure::failed(error).at(endpoint))?;
+        Ok(Sources { features, lake: sql::reader(folder, Settings::default())?, folder: folder.clone() })
+    }
+
+    /// Waits until lake and index are complete past `moment`, and says up to where they are.
+    pub async fn complete_past(
+        &self,
+        entity: &Entity,
+        moment: Timestamp,
+        patience: Duration,
+    ) -> Result<Timestamp, Failure> {
+        let deadline = Instant::now() + patience;
+        loop {
+            let lake = self.lake.complete_until(&entity.table()).await.map_err(sql::failure)?;
+            let index = self.index_complete_until(entity).await?;
+            let both = lake.zip(index).map(|(lake, index)| lake.min(index));
+            if let Some(until) = both.filter(|until| *until > moment) {
+                return Ok(until);
+            }
+            if Instant::now() >= deadline {
+                let said =
+                    |until: Option<Timestamp>| until.map_or_else(|| "nothing".into(), |until| until.to_rfc3339());
+                return Err(Failure::environment(format!(
+                    "lake and index of {} are not complete past {moment}: the lake says {}, the index {}",
+                    entity.table(),
+                    said(lake),
+                    said(index)
+                ))
+                .remedy("see `headwater status` for what holds them up, or wait longer with --patience"));
+            }
+            tokio::time::sleep(LOOK_EVERY).await;
+        }
+    }
+
+    async fn index_complete_until(&self, entity: &Entity) -> Result<Option<Timestamp>, Failure> {
+        let index = self.open_index(entity)?;
+        index.progress().await.map(|progress| progress.complete_until()).map_err(Failure::environment)
+    }
+
+    fn open_index(&self, entity: &Entity) -> Result<EmbeddedIndex, Failure> {
+        let place = self.folder.index_of(&entity.table());
+        EmbeddedIndex::open_read_only(&place, entity).map_err(|error| Failure::environment(error).at(place.display()))
+    }
+
+    /// Changes in the lake's history of these tables.
+    pub async fn history_rows(&self, entities: &[Entity]) -> Result<u64, Failure> {
+        let mut rows = 0;
+        for entity in entities {
+            rows += self.lake.history_rows(&entity.table()).await.map_err(sql::failure)?;
+        }
+        Ok(rows)
+    }
+
+    pub async fn digests(&self, store: Store, entity: &Entity) -> Result<Digests, Failure> {
+        let mut digests = Digests::default();
+        self.each(store, entity, |key, item| digests.add(Fingerprint::of(&key, &item))).await?;
+        Ok(digests)
+    }
+
+    /// The items of a store whose keys are `wanted`.
+    pub async fn holding(
+        &self,
+        store: Store,
+        entity: &Entity,
+        wanted: impl Fn(&str) -> bool,
+    ) -> Result<BTreeMap<String, Fingerprint>, Failure> {
+        let mut holding = BTreeMap::new();
+        self.each(store, entity, |key, item| {
+            if wanted(&key) {
+                let fingerprint = Fingerprint::of(&key, &item);
+                holding.insert(key, fingerprint);
+            }
+        })
+        .await?;
+        Ok(holding)
+    }
+
+    /// The table's items of these keys now, read consistently.
+    pub async fn table_items(
+        &self,
+        entity: &Entity,
+        keys: &BTreeSet<String>,
+    ) -> Result<BTreeMap<String, Fingerprint>, Failure> {
+        let mut items = BTreeMap::new();
+        for key in keys {
+            let item_key = item_key(entity, key)?;
+            let answer = self
+                .features
+                .client()
+                .get_item()
+                .table_name(entity.table().as_str())
+                .set_key(Some(to_attributes(&item_key.to_item())))
+                .consistent_read(true)
+                .send()
+                .await
+                .map_err(|error| unreadable(entity, &aws_sdk_dynamodb::error::DisplayErrorContext(error)))?;
+            if let Some(attributes) = answer.item {
+                let item = from_attributes(attributes).map_err(|error| unreadable(entity, &error))?;
+                items.insert(key.clone(), Fingerprint::of(key, &item));
+            }
+        }
+        Ok(items)
+    }
+
+    async fn each(&self, store: Store, entity: &Entity, give: impl FnMut(String, Item)) -> Result<(), Failure> {
+        match store {
+            Store::Table => self.each_of_table(entity, give).await,
+            Store::Lake => self.each_of_lake(entity, give).await,
+            Store::Index => self.each_of_index(entity, give).await,
+        }
+    }
+
+    async fn each_of_table(&self, entity: &Entity, mut give: impl FnMut(String, Item)) -> Result<(), Failure> {
+        let scan = self.features.client().scan().table_name(entity.table().as_str()).consistent_read(true);
+        let mut pages = scan.into_paginator().send();
+        let (partition, sort) = (&entity.key.partition.name, entity.key.sort.as_ref().map(|sort| sort.name.as_str()));
+        while let Some(page) = pages.next().await {
+            let page =
+                page.map_err(|error| unreadable(entity, &aws_sdk_dynamodb::error::DisplayErrorContext(error)))?;
+            for attributes in page.items.unwrap_or_default() {
+                let item = from_attributes(attributes).map_err(|error| unreadable(entity, &error))?;
+                let key = ItemKey::of(&item, partition, sort).ok_or_else(|| {
+                    Failure::environment("an item has not the key that its definition names").at(entity.table())
+                })?;
+                give(key.canonical().to_text(), item);
+            }
+        }
+        Ok(())
+    }
+
+    async fn each_of_lake(&self, entity: &Entity, mut give: impl FnMut(String, Item)) -> Result<(), Failure> {
+        let mut rows = match self.lake.live_rows(&entity.table()).await {
+            Ok(rows) => rows,
+            Err(headwater_lake::query::QueryError::Empty { .. }) => return Ok(()),
+            Err(error) => return Err(sql::failure(error)),
+        };
+        while let Some(row) = rows.next().await {
+            let row = row.map_err(sql::failure)?;
+            give(row.key, parsed("lake", entity, &row.item)?);
+        }
+        Ok(())
+    }
+
+    async fn each_of_index(&self, entity: &Entity, mut give: impl FnMut(String, Item)) -> Result<(), Failure> {
+        let index = self.open_index(entity)?;
+        let mut after: Option<String> = None;
+        loop {
+            let page = index.scan(after.as_deref(), PAGE).await.map_err(Failure::environment)?;
+            let Some(last) = page.last() else { return Ok(()) };
+            after = Some(last.key.clone());
+            for document in page {
+                if let Some(json) = document.item {
+                    let item = parsed("index", entity, &json)?;
+                    give(document.key, item);
+                }
+            }
+        }
+    }
+}
+
+fn parsed(store: &str, entity: &Entity, json: &str) -> Result<Item, Failure> {
+    Item::from_json(json)
+        .map_err(|error| Failure::environment(format!("an item in the {store} is no item: {error}")).at(entity.table()))
+}
+
+fn unreadable(entity: &Entity, error: &dyn std::fmt::Display) -> Failure {
+    Failure::environment(format!("the table can't be read: {error}")).at(entity.table())
+}
+
+/// The typed key behind its text in the stores.
+fn item_key(entity: &Entity, text: &str) -> Result<ItemKey, Failure> {
+    let foreign = || Failure::environment("a key in the lake or the index is not one of the table's").at(text);
+    let mut values =
+        KeyBytes::from_text(text).and_then(|bytes| parts(bytes.as_bytes())).ok_or_else(foreign)?.into_iter();
+    let mut next = |name: &str| Some((name.to_owned(), values.next()?));
+    let partition = next(&entity.key.partition.name).ok_or_else(foreign)?;
+    let sort = entity.key.sort.as_ref().map(|sort| next(&sort.name).ok_or_else(foreign)).transpose()?;
+    Ok(ItemKey { partition, sort })
+}
+
+/// The inverse of [`ItemKey::canonical`]: a tag, four bytes of length, the value.
+fn parts(mut bytes: &[u8]) -> Option<Vec<KeyValue>> {
+    let mut values = Vec::new();
+    while let Some((tag, rest)) = bytes.split_first() {
+        let (length, rest) = rest.split_first_chunk::<4>()?;
+        let (value, rest) = rest.split_at_checked(u32::from_be_bytes(*length) as usize)?;
+        let text = || String::from_utf8(value.to_vec()).ok();
+        values.push(match tag {
+            b'S' => KeyValue::S(text()?),
+            b'N' => KeyValue::N(Number::parse(text()?).ok()?),
+            b'B' => KeyValue::B(value.to_vec()),
+            _ => return None,
+        });
+        bytes = rest;
+    }
+    Some(values)
+}

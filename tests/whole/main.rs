@@ -1,0 +1,11 @@
+//! The real binary, whole: killed, filled up, asked wrong, written to and read by others.
+
+// Everything here is a test; clippy's own allowance covers only functions that are marked so.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+mod commands;
+mod full_disk;
+mod kills;
+mod layers;
+mod others;
+mod stack;
