@@ -56,7 +56,7 @@ pub struct Demo {
     #[arg(long, default_value = "minute", value_parser = flights)]
     pub flights: Flights,
     /// Writes a second at most; without a limit where absent.
-    #[arg(long)]
+    #[arg(long, value_parser = rate)]
     pub rate: Option<f64>,
     /// The port of the DynamoDB API; any free one where absent.
     #[arg(long)]
@@ -82,6 +82,10 @@ fn flights(text: &str) -> Result<Flights, String> {
             _ => Err("a number above 0, `minute` or `all`".into()),
         },
     }
+}
+
+fn rate(text: &str) -> Result<f64, String> {
+    text.parse().ok().filter(|rate: &f64| rate.is_finite() && *rate > 0.0).ok_or_else(|| "a number above 0".into())
 }
 
 #[derive(Debug, Args)]

@@ -28,9 +28,9 @@ const PATIENCE: Duration = Duration::from_secs(300);
 
 /// Three questions that the stores answer after any replay of a day or more.
 const QUESTIONS: [&str; 3] = [
-    r#"sql "select carrier, count(*) as aircraft, round(avg(delay_mean_10), 1) as delay from aircraft group by carrier order by delay desc""#,
-    r#"search aircraft "delay_mean_10 >= 20 and distance(last_position, 40.64, -73.78) < 1500km" --sort "delay_mean_10 desc""#,
-    r#"history aircraft N14228 --as-of 2013-01-02T00:00:00Z"#,
+    r#"sql "select model, count(*) as aircraft, sum(distance_flown_km) as km, round(avg(delay_mean_10), 1) as delay from aircraft where model is not null group by model order by aircraft desc limit 5""#,
+    r#"search aircraft "delay_mean_10 >= 30 and flights_total >= 3 and distance(last_position, 40.64, -73.78) < 500km" --sort "delay_mean_10 desc""#,
+    r#"history aircraft N228JB --as-of 2013-01-02T00:00:00Z"#,
 ];
 
 #[derive(Debug, Serialize)]
@@ -39,6 +39,10 @@ struct Report {
     refused_as_older: u64,
     seconds: f64,
     writes_per_second: f64,
+    /// Of a replay of two minutes or more: whether it slowed down.
+    first_and_last_minute: Option<(f64, f64)>,
+    /// The most memory that the process held; where the system says.
+    peak_memory_mib: Option<u64>,
     lake_rows: u64,
     index_documents: u64,
     put_to_lake: LagSummary,
@@ -98,7 +102,7 @@ async fn replay_and_prove(
     folder: &std::path::Path,
     stop: CancellationToken,
 ) -> Result<Report, Failure> {
-    let summary = replay(stack, demo, stop).await?;
+    let (summary, pace) = replay(stack, demo, stop).await?;
     let written_at = SystemClock.now();
     let entities = stack.entities.clone();
     let data = DataFolder::existing(folder)?;
@@ -115,16 +119,24 @@ async fn replay_and_prove(
     waiting.finish_and_clear();
     let proof = verify::all(&sources, &entities, PATIENCE).await?;
     let lake_rows = sources.history_rows(&entities).await?;
-    Ok(report(stack, summary, &proof, lake_rows, folder))
+    Ok(report(stack, (summary, &pace), &proof, lake_rows, folder))
 }
 
-fn report(stack: &Stack, summary: Summary, proof: &verify::Report, lake_rows: u64, folder: &std::path::Path) -> Report {
+fn report(
+    stack: &Stack,
+    (summary, pace): (Summary, &Pace),
+    proof: &verify::Report,
+    lake_rows: u64,
+    folder: &std::path::Path,
+) -> Report {
     let seconds = summary.elapsed.as_secs_f64();
     Report {
         changes_written: summary.applied,
         refused_as_older: summary.older,
         seconds,
         writes_per_second: summary.writes as f64 / seconds.max(0.001),
+        first_and_last_minute: pace.first_and_last_minute(),
+        peak_memory_mib: peak_memory_mib(),
         lake_rows,
         index_documents: proof.tables.iter().map(|table| table.index_items).sum(),
         put_to_lake: lag(stack, SINKS[0]),
@@ -145,7 +157,7 @@ fn lag(stack: &Stack, sink: &str) -> LagSummary {
     })
 }
 
-async fn replay(stack: &Stack, demo: &Demo, stop: CancellationToken) -> Result<Summary, Failure> {
+async fn replay(stack: &Stack, demo: &Demo, stop: CancellationToken) -> Result<(Summary, Pace), Failure> {
     let replay = Replay {
         flights: match demo.flights {
             Flights::Minute => example::Flights::For(REPLAY),
@@ -169,16 +181,19 @@ async fn replay(stack: &Stack, demo: &Demo, stop: CancellationToken) -> Result<S
     let running = example::replay(&stack.features, &replay, Arc::new(SystemClock), &observer, stop);
     tokio::pin!(running);
     let mut tick = tokio::time::interval(Duration::from_millis(500));
-    let mut last = 0;
+    let (mut last, mut pace) = (0, Pace::default());
     loop {
         tokio::select! {
             biased;
             summary = &mut running => {
                 bar.finish_and_clear();
-                return summary.map_err(|error| Failure::failed(format!("the replay stopped: {error}")));
+                let summary = summary.map_err(|error| Failure::failed(format!("the replay stopped: {error}")))?;
+                pace.note(summary.elapsed, summary.writes);
+                return Ok((summary, pace));
             }
             _ = tick.tick() => {
                 let writes = seen.writes.load(Ordering::Relaxed);
+                pace.note(bar.elapsed(), writes);
                 bar.set_position(match demo.flights {
                     Flights::Minute => bar.elapsed().as_secs(),
                     _ => seen.flights.load(Ordering::Relaxed),
@@ -188,6 +203,32 @@ async fn replay(stack: &Stack, demo: &Demo, stop: CancellationToken) -> Result<S
             }
         }
     }
+}
+
+/// How many writes there were at which time.
+#[derive(Default)]
+struct Pace(Vec<(Duration, u64)>);
+
+impl Pace {
+    fn note(&mut self, elapsed: Duration, writes: u64) {
+        self.0.push((elapsed, writes));
+    }
+
+    /// Writes a second in the first and in the last minute of two or more.
+    fn first_and_last_minute(&self) -> Option<(f64, f64)> {
+        const MINUTE: Duration = Duration::from_secs(60);
+        let (end, all) = *self.0.last()?;
+        let start = end.checked_sub(MINUTE).filter(|start| *start >= MINUTE)?;
+        let at = |moment: Duration| self.0.iter().rfind(|(elapsed, _)| *elapsed <= moment).map(|(_, writes)| *writes);
+        Some((at(MINUTE)? as f64 / 60.0, (all - at(start)?) as f64 / 60.0))
+    }
+}
+
+/// Linux tells it in `/proc/self/status`, in KiB.
+fn peak_memory_mib() -> Option<u64> {
+    let status = std::fs::read_to_string("/proc/self/status").ok()?;
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
+    line.trim().strip_suffix(" kB")?.trim().parse::<u64>().ok().map(|kib| kib / 1024)
 }
 
 #[derive(Default)]
@@ -227,6 +268,7 @@ fn text(report: &Report, folder: &std::path::Path) -> String {
             report.seconds,
             grouped(report.writes_per_second as u64)
         ),
+        steadiness(report),
         format!("{} rows in the lake's history, put to lake {}", grouped(report.lake_rows), lag(&report.put_to_lake)),
         format!(
             "{} documents in the index, put to searchable {}",
@@ -240,6 +282,34 @@ fn text(report: &Report, folder: &std::path::Path) -> String {
         String::new(),
         format!("Try next, on what is in {}:", folder.display()),
     ];
+    lines.retain(|line| line != "-");
     lines.extend(report.try_next.iter().map(|command| format!("  {command}")));
     lines.join("\n")
+}
+
+/// `-` where there is nothing to say.
+fn steadiness(report: &Report) -> String {
+    let pace = report.first_and_last_minute.map(|(first, last)| {
+        format!("{} a second in the first minute, {} in the last", grouped(first as u64), grouped(last as u64))
+    });
+    let memory = report.peak_memory_mib.map(|mib| format!("at most {mib} MiB of memory"));
+    let said: Vec<String> = pace.into_iter().chain(memory).collect();
+    if said.is_empty() { "-".into() } else { said.join(", ") }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_pace_compares_the_first_with_the_last_minute_of_two() {
+        let mut pace = Pace::default();
+        for second in 0..=150 {
+            let writes = if second <= 60 { second * 100 } else { 6000 + (second - 60) * 50 };
+            pace.note(Duration::from_secs(second), writes);
+        }
+        assert_eq!(pace.first_and_last_minute(), Some((100.0, 50.0)));
+        let short = Pace(vec![(Duration::from_secs(1), 10), (Duration::from_secs(90), 20)]);
+        assert_eq!(short.first_and_last_minute(), None);
+    }
 }

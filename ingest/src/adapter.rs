@@ -14,7 +14,8 @@ use headwater_common::order::SequenceNumber;
 use crate::convert;
 use crate::errors::{Fault, StreamError, classify};
 use crate::streams::{
-    KeySchema, ListedShard, Records, ShardIterator, ShardKey, Start, StreamPage, StreamStatus, Streams, ViewType,
+    KeySchema, ListedShard, Records, ShardIterator, ShardKey, SourceTable, Start, StreamPage, StreamStatus, Streams,
+    ViewType,
 };
 
 /// The two services of DynamoDB: its streams, and its tables, which name their streams.
@@ -45,16 +46,16 @@ impl AwsStreams {
 
 #[async_trait]
 impl Streams for AwsStreams {
-    async fn current(&self, table: &TableName) -> Result<Option<(StreamArn, KeySchema)>, StreamError> {
+    async fn table(&self, table: &TableName) -> Result<SourceTable, StreamError> {
         let answer = self.tables.describe_table().table_name(table.as_str()).send().await;
         let answer = answer.map_err(|error| classify("DescribeTable", error))?;
         let Some(description) = answer.table else { return Err(incomplete("DescribeTable", "a table")) };
         // The last stream's ARN stays in the description after the stream was switched off.
         let enabled = description.stream_specification.is_some_and(|stream| stream.stream_enabled);
-        let Some(stream) = description.latest_stream_arn.filter(|_| enabled) else { return Ok(None) };
+        let stream = description.latest_stream_arn.filter(|_| enabled).map(StreamArn);
         let elements = description.key_schema.unwrap_or_default().into_iter();
         let keys = key_schema(elements.map(|element| (element.attribute_name, element.key_type.as_str().to_owned())));
-        keys.map(|keys| Some((StreamArn(stream), keys))).ok_or_else(|| incomplete("DescribeTable", "keys"))
+        keys.map(|keys| SourceTable { stream, keys }).ok_or_else(|| incomplete("DescribeTable", "keys"))
     }
 
     async fn describe(&self, stream: &StreamArn, after: Option<&ShardId>) -> Result<StreamPage, StreamError> {

@@ -83,7 +83,10 @@ impl Work {
     fn start_reader(&mut self, mut entry: ShardEntry, now: Timestamp) {
         let key: ShardKey = (entry.stream.clone(), entry.shard.clone());
         // The key's names come with the listing.
-        let listing = self.listings.get(&entry.stream).filter(|listing| listing.status != StreamStatus::Absent);
+        let listing = self
+            .listings
+            .get(&entry.stream)
+            .filter(|listing| listing.status != StreamStatus::Absent && !listing.keys.partition.is_empty());
         let Some(listing) = listing else { return };
         let known = |parent| self.ledger.shards.get(&(entry.stream.clone(), ShardId::clone(parent)));
         if entry.parents.iter().filter_map(known).any(|parent| parent.status == ShardStatus::Open) {

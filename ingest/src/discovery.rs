@@ -12,7 +12,7 @@ use headwater_common::failure::backoff;
 use headwater_common::metric;
 
 use crate::errors::{Fault, StreamError};
-use crate::streams::{KeySchema, Listing, StreamPage, StreamStatus, Streams, ViewType};
+use crate::streams::{KeySchema, Listing, SourceTable, StreamPage, StreamStatus, Streams, ViewType};
 
 /// DescribeStream is allowed ten times a second for an account, and others ask too.
 const BETWEEN_PAGES: Duration = Duration::from_millis(120);
@@ -25,18 +25,22 @@ pub(crate) struct Discovered {
     pub outcome: Result<Found, String>,
 }
 
+/// What there is to read, whatever may be wrong with the table.
 pub(crate) struct Found {
-    pub current: StreamArn,
+    pub current: Option<StreamArn>,
     pub listings: Vec<Listing>,
+    /// Why the table's changes of now can't be followed.
+    pub trouble: Option<String>,
 }
 
+/// `known`: the table's streams that may still have something to read.
 pub(crate) async fn discover(
     streams: Arc<dyn Streams>,
     clock: Arc<dyn Clock>,
     table: TableName,
-    older: Vec<StreamArn>,
+    known: Vec<StreamArn>,
 ) -> Discovered {
-    let outcome = find(&*streams, &*clock, &table, older).await;
+    let outcome = find(&*streams, &*clock, &table, known).await;
     Discovered { table, outcome }
 }
 
@@ -46,31 +50,38 @@ async fn find(
     table: &TableName,
     mut wanted: Vec<StreamArn>,
 ) -> Result<Found, String> {
-    let current = persist(|| streams.current(table)).await.map_err(|error| match error.fault {
-        Fault::NotFound => format!("table {table} does not exist: create it with a stream of new images"),
-        _ => format!("the stream of table {table} is not known: {error}"),
-    })?;
-    let Some((current, table_keys)) = current else {
-        return Err(format!("table {table} has no stream: switch it on with view type NEW_AND_OLD_IMAGES"));
+    const REMEDY: &str = "switch it on with view type NEW_AND_OLD_IMAGES";
+    let (source, mut trouble) = match persist(|| streams.table(table)).await {
+        Ok(source) => {
+            let off = source.stream.is_none().then(|| format!("table {table} has no stream: {REMEDY}"));
+            (source, off)
+        }
+        // Streams outlive their table for a day.
+        Err(error) if error.fault == Fault::NotFound => {
+            let missing = format!("table {table} does not exist: create it with a stream of new images");
+            (SourceTable::default(), Some(missing))
+        }
+        Err(error) => return Err(format!("the stream of table {table} is not known: {error}")),
     };
-    if !wanted.contains(&current) {
-        wanted.push(current.clone());
-    }
+    wanted.extend(source.stream.clone().filter(|current| !wanted.contains(current)));
     let mut listings = Vec::with_capacity(wanted.len());
     for stream in wanted {
-        let listing = list(streams, clock, &stream, &table_keys).await;
-        listings.push(listing.map_err(|error| format!("the shards of table {table} are not known: {error}"))?);
+        let listing = list(streams, clock, &stream, &source.keys).await;
+        let listing = listing.map_err(|error| format!("the shards of table {table} are not known: {error}"))?;
+        if let ViewType::Unfit(view) = &listing.view
+            && listing.status != StreamStatus::Absent
+        {
+            trouble = Some(format!(
+                "the stream of table {table} has view type {view}, which lacks new images: switch the stream off, then {REMEDY}"
+            ));
+            continue;
+        }
+        if source.stream.as_ref() == Some(&stream) && listing.status != StreamStatus::Enabled {
+            trouble = Some(format!("the stream of table {table} is switched off: {REMEDY}"));
+        }
+        listings.push(listing);
     }
-    let unfit = listings.iter().find_map(|listing| match &listing.view {
-        ViewType::Unfit(view) if listing.stream == current && listing.status != StreamStatus::Absent => Some(view),
-        _ => None,
-    });
-    match unfit {
-        Some(view) => Err(format!(
-            "the stream of table {table} has view type {view}, which lacks new images: switch the stream off, and on with view type NEW_AND_OLD_IMAGES"
-        )),
-        None => Ok(Found { current, listings }),
-    }
+    Ok(Found { current: source.stream, listings, trouble })
 }
 
 async fn list(

@@ -9,7 +9,6 @@ use tokio::time::Instant;
 
 use crate::discovery::{self, Discovered};
 use crate::lineage;
-use crate::streams::StreamStatus;
 use crate::work::{Message, Work};
 
 /// While a lineage changes, shards are listed this often.
@@ -61,30 +60,28 @@ impl Work {
         let Some(work) = self.tables.get_mut(&table) else { return };
         work.asking = false;
         self.dirty = true;
-        let trouble = match outcome {
+        let (trouble, listings) = match outcome {
             Ok(found) => {
-                let off = found
-                    .listings
-                    .iter()
-                    .any(|listing| listing.stream == found.current && listing.status != StreamStatus::Enabled);
-                (work.failures, work.due) = (0, Instant::now() + pause);
-                work.current = Some(found.current);
-                self.listings.extend(found.listings.into_iter().map(|listing| (listing.stream.clone(), listing)));
-                off.then(|| format!("the stream of table {table} is switched off: switch it on with new images"))
+                // Only what this answer says of the stream holds; without an answer the last one does.
+                if let Some(current) = self.ledger.current_stream(&table) {
+                    self.listings.remove(&current.stream);
+                }
+                work.current = found.current;
+                (found.trouble, found.listings)
             }
-            Err(reason) => {
+            Err(reason) => (Some(reason), Vec::new()),
+        };
+        self.listings.extend(listings.into_iter().map(|listing| (listing.stream.clone(), listing)));
+        match &trouble {
+            None => (work.failures, work.due) = (0, Instant::now() + pause),
+            Some(reason) => {
                 if work.failures == 0 {
                     tracing::warn!(%table, %reason, "the table can't be followed now");
                 }
                 let pause = backoff(work.failures, HURRIED / 4, pause, rand::random());
                 (work.failures, work.due) = (work.failures.saturating_add(1), Instant::now() + pause);
-                // Whether the stream is still there is not known.
-                if let Some(current) = self.ledger.current_stream(&table) {
-                    self.listings.remove(&current.stream);
-                }
-                Some(reason)
             }
-        };
+        }
         self.troubles.set(format!("table/{table}"), trouble);
     }
 
@@ -95,4 +92,3 @@ impl Work {
         if self.missing.is_empty() && !self.ledger.shards.values().any(unsettled) { whole } else { whole.min(HURRIED) }
     }
 }
-

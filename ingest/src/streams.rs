@@ -39,6 +39,14 @@ pub struct KeySchema {
     pub sort: Option<String>,
 }
 
+/// A table as far as its stream goes.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct SourceTable {
+    /// `None` while it is switched off.
+    pub stream: Option<StreamArn>,
+    pub keys: KeySchema,
+}
+
 /// A shard as a stream's description names it. Its last sequence number is left out: some servers give one for open
 /// shards, so only a missing next iterator means the end.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -117,8 +125,7 @@ pub struct Records {
 /// The calls to a stream. Each may fail with any [`StreamError`] and may be repeated.
 #[async_trait]
 pub trait Streams: Send + Sync + 'static {
-    /// The stream that the table has now, and the table's keys.
-    async fn current(&self, table: &TableName) -> Result<Option<(StreamArn, KeySchema)>, StreamError>;
+    async fn table(&self, table: &TableName) -> Result<SourceTable, StreamError>;
 
     async fn describe(&self, stream: &StreamArn, after: Option<&ShardId>) -> Result<StreamPage, StreamError>;
 

@@ -37,7 +37,7 @@ pub struct SinkSearch {
 
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    #[error("sink-search.{0}")]
+    #[error("sink_search.{0}")]
     Settings(String),
     #[error("table {0} has no search index: open one for each entity")]
     NoIndex(TableName),

@@ -5,6 +5,7 @@ use std::path::Path;
 use std::process::Output;
 
 use headwater_tests::process::Process;
+use headwater_tests::{http, wait};
 use serde_json::Value;
 
 use crate::stack::{Dev, PATIENCE, headwater};
@@ -136,8 +137,13 @@ async fn a_port_or_folder_in_use_is_refused_while_the_first_goes_on() {
     }
     let status = lines(&run(&["status", "--data", data, "--json"]));
     assert_eq!(status[0]["running"], true);
-    let metrics = headwater_tests::http::get(dev.launch.status, "/metrics").await.unwrap();
-    assert!(metrics.body.contains("headwater_sink_complete_until_seconds"), "{}", metrics.body);
+    wait::until("completeness in the metrics", PATIENCE, async || {
+        let metrics = http::get(dev.launch.status, "/metrics").await.map_err(|error| error.to_string())?;
+        let named = metrics.body.contains("headwater_sink_complete_until_seconds");
+        if named { Ok(()) } else { Err(metrics.body) }
+    })
+    .await
+    .unwrap();
     assert!(process.stop(PATIENCE).await.unwrap().success());
     let status = lines(&run(&["status", "--data", data, "--json"]));
     assert_eq!(status[0]["running"], false);

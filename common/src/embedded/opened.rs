@@ -205,9 +205,8 @@ fn store_error(place: &str, error: fjall::Error) -> LogError {
 
 /// Whether a small file does not fit: after a failed write in the background the database says only that one failed.
 fn has_no_room(place: &str) -> bool {
-    const PROBE: [u8; 65_536] = [1; 65_536];
     let probe = Path::new(place).join("room.probe");
-    let written = std::fs::write(&probe, PROBE);
+    let written = std::fs::write(&probe, vec![1; 1 << 16]);
     let removed = std::fs::remove_file(&probe);
     [written, removed].into_iter().any(|outcome| outcome.is_err_and(|error| is_disk_full(&error)))
 }

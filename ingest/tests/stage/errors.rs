@@ -60,7 +60,7 @@ async fn an_answer_that_does_not_come_and_a_server_that_is_not_there_pass() {
     assert_eq!(records(&adapter, &key).await.fault, Fault::Busy);
     let endpoint = server.endpoint();
     drop(server);
-    let gone = async || match self::adapter(&endpoint).current(&TableName::new(TABLE)).await {
+    let gone = async || match self::adapter(&endpoint).table(&TableName::new(TABLE)).await {
         Err(error) => Ok(error),
         Ok(stream) => Err(format!("{stream:?}")),
     };

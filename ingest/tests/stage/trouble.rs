@@ -87,6 +87,26 @@ async fn a_stream_without_new_images_is_refused_with_the_remedy() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_stream_that_is_switched_off_is_read_to_its_end_all_the_same() {
+    let stage = Stage::new().await;
+    let parent = stage.server.open_shard(TABLE, None);
+    stage.server.write(TABLE, &parent, Write::put("a", &x(1)));
+    let worker = stage.start();
+    stage.changes(1).await;
+    stage.server.hold(TABLE, &parent);
+    stage.server.disable_stream(TABLE);
+    worker.not_ready_for("has no stream").await;
+    // Only the stream that the table has no longer can name it.
+    let child = stage.server.open_shard(TABLE, Some(&parent));
+    stage.server.write(TABLE, &child, Write::put("a", &x(2)));
+    stage.server.close_shard(TABLE, &child);
+    stage.server.release(TABLE, &parent);
+    stage.changes(2).await.assert_sound();
+    worker.not_ready_for("has no stream").await;
+    worker.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_table_that_is_made_later_is_followed_then() {
     let stage = Stage::new().await;
     let worker = crate::stage::start(&stage.server.endpoint(), "later", stage.log.clone(), settings());

@@ -63,12 +63,8 @@ impl Newest {
             if keys.is_null(at) || versions.is_null(at) {
                 continue;
             }
-            let place = Place {
-                version: versions.value(at),
-                lives: !removes(ops.value(at)),
-                file,
-                row: first_row + at as u32,
-            };
+            let place =
+                Place { version: versions.value(at), lives: !removes(ops.value(at)), file, row: first_row + at as u32 };
             match self.by_key.get_mut(keys.value(at)) {
                 None => {
                     self.by_key.insert(keys.value(at).into(), place);

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use arrow::array::{Array, AsArray, RecordBatch};
 use arrow::datatypes::{DataType, FieldRef, Schema};
 use arrow::error::ArrowError;
-use arrow::json::writer::{Encoder, EncoderFactory, LineDelimited, NullableEncoder, WriterBuilder};
 use arrow::json::EncoderOptions;
+use arrow::json::writer::{Encoder, EncoderFactory, LineDelimited, NullableEncoder, WriterBuilder};
 use arrow::util::pretty::pretty_format_batches_with_schema;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
@@ -59,7 +59,8 @@ impl Encoder for Base64Encoder {
 #[cfg(test)]
 mod tests {
     use arrow::array::{
-        ArrayRef, BinaryArray, Decimal128Array, Int64Array, ListBuilder, StringBuilder, StructArray, TimestampMicrosecondArray,
+        ArrayRef, BinaryArray, Decimal128Array, Int64Array, ListBuilder, StringBuilder, StructArray,
+        TimestampMicrosecondArray,
     };
     use arrow::datatypes::Field;
 

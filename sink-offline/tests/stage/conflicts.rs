@@ -12,6 +12,7 @@ use headwater_sink_offline::position::{Moves, Step};
 use headwater_sink_offline::state::load;
 
 use crate::fixture::*;
+use crate::stores::{Fault, When};
 
 async fn set_property(lake: &headwater_sink_offline::Lake, name: &str, value: &str) {
     let mut delta = lake.history(&table()).delta().unwrap();
@@ -96,6 +97,24 @@ async fn a_sink_that_was_overtaken_changes_nothing() {
     let same = zombie.commit(&step(None, 4), None, &SystemClock).await.unwrap();
     assert_eq!(same.version, version);
     assert_eq!(load(&lake.history(&table())).await.unwrap().unwrap().version, version);
+}
+
+#[tokio::test]
+async fn a_commit_whose_answer_was_lost_is_done_and_not_made_again() {
+    let (log, (lake, store)) = (TestLog::new(), memory_lake());
+    let log = log.log.open_table(&table()).await.unwrap();
+    let mut committer = committer(&lake, &log).await;
+    let version = committer.version();
+    store.reset(Some(Fault::Once(0, When::After)));
+    let committed = committer.commit(&step(None, 4), None, &SystemClock).await.unwrap();
+    assert_eq!((committed.version, store.counts().failed), (version + 1, 1));
+    // Neither the answer nor a look at the table: the next try finds out.
+    store.reset(Some(Fault::Onwards(0, When::After)));
+    committer.commit(&step(Some(4), 9), None, &SystemClock).await.unwrap_err();
+    store.reset(None);
+    let committed = committer.commit(&step(Some(4), 9), None, &SystemClock).await.unwrap();
+    assert_eq!(committed.version, version + 2);
+    assert_eq!(load(&lake.history(&table())).await.unwrap().unwrap().version, version + 2);
 }
 
 #[tokio::test]

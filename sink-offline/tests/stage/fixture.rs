@@ -7,6 +7,7 @@ use std::time::Duration;
 use arrow::array::{AsArray, RecordBatch};
 use arrow::compute::concat_batches;
 use arrow::datatypes::Int64Type;
+use async_trait::async_trait;
 use headwater_common::change::{Change, Op, ShardId, Source, StreamArn, TableName};
 use headwater_common::clock::{SystemClock, Timestamp};
 use headwater_common::codec;
@@ -16,7 +17,7 @@ use headwater_common::embedded::{EmbeddedLog, Layout};
 use headwater_common::health::Health;
 use headwater_common::key::{ItemKey, KeyValue};
 use headwater_common::ledger::Slot;
-use headwater_common::log::{ChangeLog, CommitBatch, LogEvent, Ownership};
+use headwater_common::log::*;
 use headwater_common::order::{SequenceNumber, Version};
 use headwater_common::progress::{SinkProgress, TableProgress};
 use headwater_common::value::Item;
@@ -24,6 +25,7 @@ use headwater_sink_offline::lake::{Lake, TableLocation};
 use headwater_sink_offline::{Error, Settings, SinkOffline};
 use object_store::ObjectStoreExt as _;
 use object_store::memory::InMemory;
+use parking_lot::Mutex;
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
@@ -271,4 +273,87 @@ pub fn longs(batch: &RecordBatch, name: &str) -> Vec<Option<i64>> {
 pub fn texts(batch: &RecordBatch, name: &str) -> Vec<Option<String>> {
     let column = batch.column_by_name(name).unwrap().as_string::<i32>().clone();
     column.iter().map(|text| text.map(str::to_owned)).collect()
+}
+
+/// A log that counts what it gives of each table.
+pub struct CountingLog {
+    inner: EmbeddedLog,
+    given: Arc<Mutex<BTreeMap<TableName, usize>>>,
+}
+
+impl CountingLog {
+    pub fn over(log: &TestLog) -> CountingLog {
+        CountingLog { inner: log.log.clone(), given: Arc::default() }
+    }
+
+    pub fn given(&self) -> Arc<Mutex<BTreeMap<TableName, usize>>> {
+        self.given.clone()
+    }
+}
+
+#[async_trait]
+impl ChangeLog for CountingLog {
+    fn slots(&self) -> u16 {
+        self.inner.slots()
+    }
+
+    async fn open_table(&self, table: &TableName) -> Result<LogId, LogError> {
+        self.inner.open_table(table).await
+    }
+
+    async fn extents(&self, table: &TableName) -> Result<Vec<Extent>, LogError> {
+        self.inner.extents(table).await
+    }
+
+    async fn join(&self) -> Result<Box<dyn Membership>, LogError> {
+        self.inner.join().await
+    }
+
+    async fn ledger(&self) -> Result<Box<dyn LedgerReader>, LogError> {
+        self.inner.ledger().await
+    }
+
+    async fn mark(&self, table: &TableName, mark: &Mark) -> Result<(), LogError> {
+        self.inner.mark(table, mark).await
+    }
+
+    async fn subscribe(&self, group: &str, tables: &[TableName]) -> Result<Box<dyn Subscription>, LogError> {
+        let inner = self.inner.subscribe(group, tables).await?;
+        Ok(Box::new(CountingSubscription { inner, given: self.given.clone() }))
+    }
+}
+
+struct CountingSubscription {
+    inner: Box<dyn Subscription>,
+    given: Arc<Mutex<BTreeMap<TableName, usize>>>,
+}
+
+#[async_trait]
+impl Subscription for CountingSubscription {
+    async fn next(&mut self) -> Result<Delivery, LogError> {
+        let delivery = self.inner.next().await?;
+        if let Delivery::Records(records) = &delivery {
+            let mut given = self.given.lock();
+            for record in records {
+                *given.entry(record.at.table.clone()).or_default() += 1;
+            }
+        }
+        Ok(delivery)
+    }
+
+    async fn start(&mut self, at: &TablePartition, offset: Offset) -> Result<(), LogError> {
+        self.inner.start(at, offset).await
+    }
+
+    fn pause(&mut self, partitions: &[TablePartition]) {
+        self.inner.pause(partitions);
+    }
+
+    fn resume(&mut self, partitions: &[TablePartition]) {
+        self.inner.resume(partitions);
+    }
+
+    async fn report(&mut self, progress: &BTreeMap<TablePartition, Offset>) -> Result<(), LogError> {
+        self.inner.report(progress).await
+    }
 }

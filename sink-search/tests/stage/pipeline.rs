@@ -249,7 +249,7 @@ async fn settings_and_tables_that_cannot_be_end_the_stage_at_once() {
     let index = Arc::new(open(folder.path()));
     let running = run(feed.log.clone(), index, Settings { flush_ms: 0, ..settings() }, clock());
     let refused = within(running.task).await.unwrap().unwrap_err();
-    assert_eq!(refused.to_string(), "sink-search.flush_ms is 0: it is at least 1");
+    assert_eq!(refused.to_string(), "sink_search.flush_ms is 0: it is at least 1");
     let sink = SinkSearch {
         log: feed.log.clone(),
         indexes: BTreeMap::new(),
@@ -377,4 +377,27 @@ async fn what_is_taken_away_is_not_written_and_what_stays_is_read_again() {
     let written = scan_all(&*index, 100).await;
     assert_eq!(written.len(), stays, "only what stayed was written");
     assert!(!index.progress().await.unwrap().partitions.contains_key(&0));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_log_that_fails_for_a_while_is_read_on_and_nothing_counts_twice() {
+    let (log, folder) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let mut feed = feed(log.path()).await;
+    let index = Arc::new(open(folder.path()));
+    let scripted = Arc::new(ScriptedLog::over(feed.log.clone()));
+    let running = run(scripted.clone(), index.clone(), settings(), clock());
+    for round in 1..=3_u64 {
+        feed.write((0..10).map(|id| (item(&format!("k{id}"), "1", &[]), round, true)).collect()).await;
+        feed.mark(round as i64).await;
+        assert_eq!(running.complete_until(round as i64).await.applied, round * 10);
+        scripted.fail();
+    }
+    within(async {
+        while !running.health.is_ready() {
+            tokio::task::yield_now().await;
+        }
+    })
+    .await;
+    running.stop().await;
+    assert_eq!(all(&*index).await.total, 10);
 }

@@ -15,7 +15,7 @@ use headwater_sink_search::index::*;
 use headwater_sink_search::query::{Answer, Search};
 use tokio::sync::mpsc;
 
-type Orders = mpsc::UnboundedReceiver<Delivery>;
+type Orders = mpsc::UnboundedReceiver<Result<Delivery, LogError>>;
 
 pub struct ScriptedLog {
     inner: Arc<EmbeddedLog>,
@@ -24,8 +24,8 @@ pub struct ScriptedLog {
     /// Records that a subscription gave and whose taker came back for more.
     pub taken: Arc<AtomicUsize>,
     pub pauses: Arc<AtomicUsize>,
-    orders: mpsc::UnboundedSender<Delivery>,
-    subscriber: parking_lot::Mutex<Option<Orders>>,
+    orders: mpsc::UnboundedSender<Result<Delivery, LogError>>,
+    subscriber: Arc<tokio::sync::Mutex<Orders>>,
 }
 
 impl ScriptedLog {
@@ -37,8 +37,13 @@ impl ScriptedLog {
             taken: Arc::default(),
             pauses: Arc::default(),
             orders,
-            subscriber: parking_lot::Mutex::new(Some(subscriber)),
+            subscriber: Arc::new(tokio::sync::Mutex::new(subscriber)),
         }
+    }
+
+    /// Lets the subscription fail once.
+    pub fn fail(&self) {
+        self.orders.send(Err(LogError::Unavailable("as told".into()))).unwrap();
     }
 
     /// Takes partitions away, and waits until the subscriber has let go of them.
@@ -47,7 +52,7 @@ impl ScriptedLog {
         let table = crate::generate::entity().table();
         let partitions =
             partitions.into_iter().map(|partition| TablePartition { table: table.clone(), partition }).collect();
-        self.orders.send(Delivery::Revoked { partitions, acknowledge }).unwrap();
+        self.orders.send(Ok(Delivery::Revoked { partitions, acknowledge })).unwrap();
         assert!(acknowledged.await.is_err(), "the sender is dropped");
     }
 }
@@ -81,7 +86,7 @@ impl ChangeLog for ScriptedLog {
             taken: self.taken.clone(),
             pauses: self.pauses.clone(),
             handed: 0,
-            orders: self.subscriber.lock().take().unwrap(),
+            orders: self.subscriber.clone(),
         }))
     }
 }
@@ -91,19 +96,20 @@ struct ScriptedSubscription {
     taken: Arc<AtomicUsize>,
     pauses: Arc<AtomicUsize>,
     handed: usize,
-    orders: Orders,
+    orders: Arc<tokio::sync::Mutex<Orders>>,
 }
 
 #[async_trait]
 impl Subscription for ScriptedSubscription {
     async fn next(&mut self) -> Result<Delivery, LogError> {
         self.taken.fetch_add(std::mem::take(&mut self.handed), Ordering::SeqCst);
+        let mut orders = self.orders.lock().await;
         tokio::select! {
-            Some(order) = self.orders.recv() => {
-                if let Delivery::Revoked { partitions, .. } = &order {
+            Some(order) = orders.recv() => {
+                if let Ok(Delivery::Revoked { partitions, .. }) = &order {
                     self.inner.pause(partitions);
                 }
-                Ok(order)
+                order
             }
             delivery = self.inner.next() => {
                 if let Ok(Delivery::Records(records)) = &delivery {

@@ -71,7 +71,7 @@ fn compare(
 fn differs(item: &Item, held: &Held<'_>, rows: &[&HistoryRow], sink: &str, content_is_p11: bool) -> Option<String> {
     let writes = (WriteId::of(item), held.item.and_then(WriteId::of));
     if let Some(shown) = held.item
-        && shown.0.is_empty()
+        && shown.normalised() != item.normalised()
         && !(content_is_p11 && writes.0 == writes.1)
     {
         let names = Item::changed(&item.normalised(), &shown.normalised());

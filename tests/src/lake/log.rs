@@ -79,8 +79,8 @@ fn newest_checkpoint(folder: &Path, names: &[String]) -> Result<Option<(u64, Vec
         entry.0 = parts;
         entry.1.push(name.into());
     }
-    let whole = found.into_iter().filter(|(_, (parts, names))| *parts == names.len());
-    Ok(whole.last().map(|(version, (_, names))| (version, names)))
+    let mut whole = found.into_iter().filter(|(_, (parts, names))| *parts == names.len());
+    Ok(whole.next_back().map(|(version, (_, names))| (version, names)))
 }
 
 fn commit(path: &Path, log: &mut TableLog) -> Result<(), Error> {

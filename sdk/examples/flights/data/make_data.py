@@ -30,7 +30,7 @@ MISSING = ("", "NA")
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 NEW_YORK = ZoneInfo("America/New_York")
 
-# Destinations that airports.csv lacks: name, latitude, longitude, time zone (FAA airport data, public domain).
+# Destinations that airports.csv lacks: name, latitude, longitude, time zone, added by hand.
 MISSING_AIRPORTS = {
     "BQN": ("Rafael Hernandez", 18.4949, -67.1294, "America/Puerto_Rico"),
     "PSE": ("Mercedita", 18.0083, -66.5630, "America/Puerto_Rico"),

@@ -138,7 +138,16 @@ mod tests {
         let schema = arrow_schema(&made).unwrap();
         let names: Vec<_> = schema.fields().iter().map(|field| field.name().as_str()).collect();
         let expected = [
-            "_key", "_pk", "_sk", "_version", "_event_ts", "_event_time", "_commit_ts", "item", "delay", "_rescued",
+            "_key",
+            "_pk",
+            "_sk",
+            "_version",
+            "_event_ts",
+            "_event_time",
+            "_commit_ts",
+            "item",
+            "delay",
+            "_rescued",
             "_bucket",
         ];
         assert_eq!(names, expected);

@@ -100,27 +100,27 @@ impl Fold {
         folded: &mut Folded,
         stop: &CancellationToken,
     ) -> Result<(), Error> {
-        let (mut step, mut weight, mut until) = (Vec::new(), 0, work.from);
+        let (mut step, mut rows, mut until) = (Vec::new(), 0, work.from);
         let mut read: Vec<&DataFile> = Vec::new();
         for commit in appended {
             let mut opened = Vec::new();
             for file in &commit.files {
                 opened.push(open(self.history.table(), file).await?);
             }
-            let more: u64 = opened.iter().map(OpenFile::weight).sum();
-            if weight + more > self.settings.step_bytes && !step.is_empty() {
+            let more: u64 = opened.iter().map(|file| file.rows() as u64).sum();
+            if rows + more > self.settings.step_rows && !step.is_empty() {
                 self.step(work, std::mem::take(&mut step), &before, folded).await?;
                 self.commit(work, until).await?;
                 folded.until = until;
                 before.append(&mut read);
-                weight = 0;
+                rows = 0;
                 if stop.is_cancelled() {
                     return Ok(());
                 }
             }
             step.append(&mut opened);
             read.extend(&commit.files);
-            weight += more;
+            rows += more;
             until = commit.version;
         }
         self.step(work, step, &before, folded).await?;
@@ -141,21 +141,21 @@ impl Fold {
         // Nearly in the order of versions, so that hardly a row has to be looked for in the files before.
         let mut files: Vec<&DataFile> = history.files.values().collect();
         files.sort_by_key(|file| file.versions.map_or(i64::MAX, |(_, most)| most));
-        let (mut step, mut weight, mut before, mut read) = (Vec::new(), 0, Vec::new(), Vec::new());
+        let (mut step, mut rows, mut before, mut read) = (Vec::new(), 0, Vec::new(), Vec::new());
         for file in files {
             if stop.is_cancelled() {
                 return Ok(folded);
             }
             let opened = open(self.history.table(), file).await?;
-            let more = opened.weight();
-            if weight + more > self.settings.step_bytes && !step.is_empty() {
+            let more = opened.rows() as u64;
+            if rows + more > self.settings.step_rows && !step.is_empty() {
                 self.step(&mut work, std::mem::take(&mut step), &before, &mut folded).await?;
                 before.append(&mut read);
-                weight = 0;
+                rows = 0;
             }
             step.push(opened);
             read.push(file);
-            weight += more;
+            rows += more;
         }
         self.step(&mut work, step, &before, &mut folded).await?;
         self.commit(&mut work, history.version).await?;
@@ -179,16 +179,25 @@ impl Fold {
         let buckets = buckets_of(&work.metadata)
             .ok_or_else(|| self.refused(&format!("its property {BUCKETS_PROPERTY} is no number of buckets")))?;
         let step = Step { history: self.history.table(), schema: &schema, buckets };
-        let changes = step.reduce(files, before.iter().copied()).await?;
-        let writer =
-            Buckets { table: self.current.table(), schema: &schema, file_bytes: self.settings.file_bytes, now: work.now };
-        for (bucket, incoming) in changes {
-            folded.keys += incoming.keys();
-            let adds = writer.rewrite(bucket, work.files(bucket), incoming).await?;
-            folded.written += adds.len();
-            work.replace(bucket, adds);
+        let mut reduced = step.reduce(files, before.iter().copied()).await?;
+        let writer = Buckets {
+            table: self.current.table(),
+            schema: &schema,
+            file_bytes: self.settings.file_bytes,
+            now: work.now,
+        };
+        loop {
+            let group = step.next(&mut reduced, self.settings.step_bytes).await?;
+            if group.is_empty() {
+                return Ok(());
+            }
+            for (bucket, incoming) in group {
+                folded.keys += incoming.keys();
+                let adds = writer.rewrite(bucket, work.files(bucket), incoming).await?;
+                folded.written += adds.len();
+                work.replace(bucket, adds);
+            }
         }
-        Ok(())
     }
 
     /// Commits what the buckets shall consist of, as of version `until` of history.

@@ -3,7 +3,9 @@
 use std::collections::HashSet;
 
 use arrow::array::{Array, ArrayRef, RecordBatch, new_null_array};
-use arrow::compute::{concat_batches, filter_record_batch, interleave_record_batch, sort_to_indices, take_record_batch};
+use arrow::compute::{
+    concat_batches, filter_record_batch, interleave_record_batch, sort_to_indices, take_record_batch,
+};
 use arrow::datatypes::SchemaRef;
 use arrow::error::ArrowError;
 use headwater_sink_offline::schema;
@@ -98,10 +100,8 @@ mod tests {
     use super::*;
 
     fn batch(rows: &[(String, i64)]) -> RecordBatch {
-        let schema = Schema::new(vec![
-            Field::new("_key", DataType::Utf8, true),
-            Field::new("_version", DataType::Int64, true),
-        ]);
+        let schema =
+            Schema::new(vec![Field::new("_key", DataType::Utf8, true), Field::new("_version", DataType::Int64, true)]);
         let keys = StringArray::from_iter_values(rows.iter().map(|(key, _)| key));
         let versions = Int64Array::from_iter_values(rows.iter().map(|(_, version)| *version));
         RecordBatch::try_new(Arc::new(schema), vec![Arc::new(keys), Arc::new(versions)]).unwrap()

@@ -20,8 +20,7 @@ pub struct LogFile {
 /// commit is needed by its own.
 pub fn expired(files: &[LogFile], before: Timestamp, needed_from: i64) -> Vec<Path> {
     let commits = || files.iter().filter_map(|file| Some((commit_version(file.path.filename()?)?, file)));
-    let checkpoints =
-        || files.iter().filter_map(|file| Some((Hint::from_name(file.path.filename()?)?.version, file)));
+    let checkpoints = || files.iter().filter_map(|file| Some((Hint::from_name(file.path.filename()?)?.version, file)));
     // The oldest version within the retention, or the newest of all.
     let newest = commits().map(|(version, _)| version).max();
     let within = commits().filter(|(_, file)| file.written >= before).map(|(version, _)| version).min();
@@ -61,8 +60,18 @@ mod tests {
     fn every_version_within_the_retention_stays_readable() {
         let files = log(0..10, &[3, 6]);
         // Version 5 is the oldest within: it is read from checkpoint 3 on.
-        let expected =
-            ["3.json", "4.json", "5.json", "6.json", "7.json", "8.json", "9.json", "3.checkpoint.parquet", "6.checkpoint.parquet", "_last_checkpoint"];
+        let expected = [
+            "3.json",
+            "4.json",
+            "5.json",
+            "6.json",
+            "7.json",
+            "8.json",
+            "9.json",
+            "3.checkpoint.parquet",
+            "6.checkpoint.parquet",
+            "_last_checkpoint",
+        ];
         assert_eq!(kept(&files, 5_000, 9), expected);
     }
 

@@ -71,7 +71,8 @@ mod tests {
             found("_delta_log/00000000000000000003.json", 1),
             found("notes.txt", 1),
         ];
-        let removed = [("_date=2026-01-01/removed-long-ago.parquet", 20), ("_date=2026-01-01/removed-just-now.parquet", 55)];
+        let removed =
+            [("_date=2026-01-01/removed-long-ago.parquet", 20), ("_date=2026-01-01/removed-just-now.parquet", 55)];
         let state = state(&["_date=2026-01-01/active.parquet"], &removed);
         let gone = unreferenced(&files, &state, Timestamp::from_millis(50));
         let names: Vec<_> = gone.iter().map(|path| path.filename().unwrap()).collect();

@@ -68,10 +68,10 @@ impl QueryError {
     }
 
     pub(super) fn of(error: DataFusionError, memory: usize) -> QueryError {
-        let position = error.diagnostic().and_then(|diagnostic| diagnostic.span).map(|span| Position {
-            line: span.start.line,
-            column: span.start.column,
-        });
+        let position = error
+            .diagnostic()
+            .and_then(|diagnostic| diagnostic.span)
+            .map(|span| Position { line: span.start.line, column: span.start.column });
         match error.find_root() {
             DataFusionError::SQL(parser, _) => syntax(parser),
             DataFusionError::SchemaError(schema, _) => QueryError::Query { message: schema_message(schema), position },

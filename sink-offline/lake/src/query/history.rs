@@ -109,9 +109,7 @@ impl LakeReader {
                 partition: attribute(&definition.partition, partition)?,
                 sort: Some(attribute(second, sort)?),
             }),
-            (_, None) => {
-                Err(QueryError::Key(format!("a key of {table} is one value, {}", definition.partition.name)))
-            }
+            (_, None) => Err(QueryError::Key(format!("a key of {table} is one value, {}", definition.partition.name))),
             (_, Some(sort)) => Err(QueryError::Key(format!(
                 "a key of {table} is two values, {} and {}",
                 definition.partition.name, sort.name

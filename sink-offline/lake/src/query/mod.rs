@@ -6,8 +6,9 @@
 mod answer;
 mod error;
 mod history;
-mod prune;
+mod known;
 mod provider;
+mod prune;
 mod reader;
 mod scan;
 mod snapshot;

@@ -71,8 +71,9 @@ impl FilesTable {
         let value = |field: &Arc<Field>| partition_value(&scan.file, field.name(), field.data_type());
         let values = self.schema.table_partition_cols().iter().map(value).collect();
         let file = PartitionedFile::new("", scan.file.size);
-        let mut file = PartitionedFile { object_meta: object_store::ObjectMeta { location: path, ..file.object_meta }, ..file }
-            .with_partition_values(values);
+        let mut file =
+            PartitionedFile { object_meta: object_store::ObjectMeta { location: path, ..file.object_meta }, ..file }
+                .with_partition_values(values);
         if let Some(rows) = &scan.rows {
             file = file.with_extension(ParquetRowSelection::new(rows.clone()));
         }

@@ -1,9 +1,9 @@
 //! Which files a predicate can't match, by the statistics in the log. Pure.
 //!
-//! A bound that can't be read exactly counts as unknown, and the file is then read.
+//! Statistics are read for the predicate's columns only, as there may be many files with many columns each. A bound that
+//! can't be read exactly counts as unknown, and the file is then read.
 
-use std::borrow::Cow;
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use arrow::array::{ArrayRef, BooleanArray, UInt64Array};
@@ -11,10 +11,10 @@ use arrow::datatypes::{DataType, Schema, SchemaRef, TimeUnit};
 use datafusion::common::pruning::PruningStatistics;
 use datafusion::common::{Column, ScalarValue};
 use datafusion::physical_expr::PhysicalExpr;
+use datafusion::physical_expr::utils::collect_columns;
 use datafusion::physical_optimizer::pruning::PruningPredicateBuilder;
-use serde::Deserialize;
-use serde_json::value::RawValue;
 
+use super::known::Known;
 use crate::table::state::DataFile;
 
 /// For each file, whether it may hold rows that `predicate` lets through. `schema` has the partition columns, too.
@@ -25,7 +25,9 @@ pub fn may_match(files: &[&DataFile], schema: &SchemaRef, predicate: &Arc<dyn Ph
     if pruning.always_true() {
         return all();
     }
-    let known = files.iter().map(|file| Known::of(file)).collect();
+    let columns = collect_columns(predicate);
+    let columns: HashSet<&str> = columns.iter().map(|column| column.name()).collect();
+    let known = files.iter().map(|file| Known::of(file, &columns)).collect();
     pruning.prune(&Statistics { schema, files, known }).unwrap_or_else(|_| all())
 }
 
@@ -34,24 +36,6 @@ pub fn partition_value(file: &DataFile, column: &str, data_type: &DataType) -> S
     let text = file.partition.get(column).and_then(|value| value.as_deref());
     let value = text.and_then(|text| ScalarValue::try_from_string(text.to_owned(), data_type).ok());
     value.or_else(|| ScalarValue::try_from(data_type).ok()).unwrap_or(ScalarValue::Null)
-}
-
-#[derive(Default, Deserialize)]
-#[serde(rename_all = "camelCase", default)]
-struct Known<'a> {
-    num_records: Option<u64>,
-    #[serde(borrow)]
-    min_values: HashMap<Cow<'a, str>, &'a RawValue>,
-    #[serde(borrow)]
-    max_values: HashMap<Cow<'a, str>, &'a RawValue>,
-    #[serde(borrow)]
-    null_count: HashMap<Cow<'a, str>, &'a RawValue>,
-}
-
-impl<'a> Known<'a> {
-    fn of(file: &'a DataFile) -> Known<'a> {
-        file.stats.as_deref().and_then(|stats| serde_json::from_str(stats).ok()).unwrap_or_default()
-    }
 }
 
 #[derive(Clone, Copy, PartialEq)]
@@ -75,7 +59,7 @@ impl Statistics<'_> {
                 return partition_value(file, column.name(), data_type);
             }
             let values = if bound == Bound::Min { &known.min_values } else { &known.max_values };
-            let value = values.get(column.name()).and_then(|json| scalar(json.get(), data_type, bound));
+            let value = values.get(column.name()).and_then(|json| scalar(json, data_type, bound));
             value.unwrap_or_else(|| unknown.clone())
         });
         ScalarValue::iter_to_array(values).ok()
@@ -100,7 +84,7 @@ impl PruningStatistics for Statistics<'_> {
             if let Some(value) = file.partition.get(column.name()) {
                 return if value.is_some() { Some(0) } else { known.num_records };
             }
-            known.null_count.get(column.name()).and_then(|json| json.get().parse::<u64>().ok())
+            known.null_count.get(column.name()).and_then(|json| json.parse::<u64>().ok())
         });
         Some(Arc::new(counts.collect::<UInt64Array>()))
     }

@@ -216,4 +216,3 @@ impl LakeReader {
         &self.lake
     }
 }
-

@@ -63,7 +63,9 @@ mod tests {
 
     #[test]
     fn only_what_reads_is_let_through() {
-        for sql in ["SELECT 1", "EXPLAIN SELECT 1", "EXPLAIN ANALYZE SELECT 1", "SHOW TABLES", "DESCRIBE t", "VALUES (1)"] {
+        for sql in
+            ["SELECT 1", "EXPLAIN SELECT 1", "EXPLAIN ANALYZE SELECT 1", "SHOW TABLES", "DESCRIBE t", "VALUES (1)"]
+        {
             assert_eq!(refused(&parse(sql)), None, "{sql}");
         }
         for (sql, verb) in [

@@ -100,9 +100,8 @@ const CHANGED_KEY: &str = "__changed_key";
 fn changed_keys(newest: &Newest) -> Result<Arc<dyn TableProvider>, DataFusionError> {
     let schema = Arc::new(Schema::new(vec![Field::new(CHANGED_KEY, DataType::Utf8, true)]));
     let keys: Vec<&str> = newest.by_key.keys().map(AsRef::as_ref).collect();
-    let batch = |keys: &[&str]| {
-        RecordBatch::try_new(Arc::clone(&schema), vec![Arc::new(StringArray::from(keys.to_vec()))])
-    };
+    let batch =
+        |keys: &[&str]| RecordBatch::try_new(Arc::clone(&schema), vec![Arc::new(StringArray::from(keys.to_vec()))]);
     let batches = keys.chunks(KEYS).map(batch).collect::<Result<Vec<_>, _>>()?;
     Ok(Arc::new(MemTable::try_new(schema, vec![batches])?))
 }

@@ -115,9 +115,8 @@ impl TableLog {
         let Some(first) = self.commit(state.version + 1).await? else { return Ok(()) };
         self.apply(state, first)?;
         let next = state.version + 1;
-        let mut commits = futures::stream::iter(next..)
-            .map(|version| async move { self.commit(version).await })
-            .buffered(READ_AHEAD);
+        let mut commits =
+            futures::stream::iter(next..).map(|version| async move { self.commit(version).await }).buffered(READ_AHEAD);
         while let Some(commit) = commits.next().await {
             match commit? {
                 Some(lines) => self.apply(state, lines)?,
@@ -138,14 +137,15 @@ impl TableLog {
 
     async fn commit(&self, version: i64) -> Result<Option<Vec<Line>>, Error> {
         let Some(body) = self.get(&commit_path(version)).await? else { return Ok(None) };
-        let damaged =
-            |reason: String| Error::Damaged { table: self.table.name.clone(), version, reason };
+        let damaged = |reason: String| Error::Damaged { table: self.table.name.clone(), version, reason };
         from_body(&body).map(Some).map_err(|error| damaged(error.to_string()))
     }
 
     async fn get(&self, path: &Path) -> Result<Option<bytes::Bytes>, Error> {
         match self.table.store.get(path).await {
-            Ok(found) => found.bytes().await.map(Some).map_err(|source| self.failed(&format!("reading {path}"), source)),
+            Ok(found) => {
+                found.bytes().await.map(Some).map_err(|source| self.failed(&format!("reading {path}"), source))
+            }
             Err(object_store::Error::NotFound { .. }) => Ok(None),
             Err(source) => Err(self.failed(&format!("reading {path}"), source)),
         }
@@ -186,16 +186,27 @@ impl TableLog {
             let version = self.state.as_ref().map_or(0, |state| state.version + 1);
             let create = PutOptions::from(PutMode::Create);
             let put = self.table.store.put_opts(&commit_path(version), body.clone().into(), create).await;
+            let Err(source) = put else {
+                self.take_in(lines)?;
+                return Ok(version);
+            };
             // Whatever the answer was, the log knows.
-            let state = self.refresh().await;
-            match (put, state) {
-                (Ok(_), _) => return Ok(version),
-                (Err(_), Ok(Some(state))) if landed(&state) => return Ok(state.version),
-                (Err(object_store::Error::AlreadyExists { .. }), Ok(_)) => continue,
-                (Err(source), _) => return Err(self.failed(&format!("committing version {version}"), source)),
+            match self.refresh().await {
+                Ok(Some(state)) if landed(&state) => return Ok(state.version),
+                Ok(_) if matches!(source, object_store::Error::AlreadyExists { .. }) => continue,
+                _ => return Err(self.failed(&format!("committing version {version}"), source)),
             }
         }
         Err(Error::Conflict { table: self.table.name.clone(), what: "the log, at every attempt," })
+    }
+
+    /// The commit that this side just made, without reading it.
+    fn take_in(&mut self, lines: &[Line]) -> Result<(), Error> {
+        let none = || TableState { version: -1, ..TableState::default() };
+        let mut state = self.state.take().map_or_else(none, Arc::unwrap_or_clone);
+        self.apply(&mut state, lines.to_vec())?;
+        self.state = Some(Arc::new(state));
+        Ok(())
     }
 
     pub(crate) fn failed(&self, action: &str, source: object_store::Error) -> Error {

@@ -4,10 +4,10 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use arrow::datatypes::SchemaRef;
-use headwater_sink_offline::lake::TableLocation;
 use bytes::Bytes;
 use futures::FutureExt;
 use futures::future::BoxFuture;
+use headwater_sink_offline::lake::TableLocation;
 use object_store::buffered::BufWriter;
 use object_store::path::Path;
 use object_store::{ObjectStore, ObjectStoreExt};
@@ -114,16 +114,11 @@ impl OpenFile {
         self.stream(columns, None).map_err(|source| self.failed(table, source))
     }
 
-    pub fn stream(
-        &self,
-        columns: &[&str],
-        rows: Option<RowSelection>,
-    ) -> Result<ParquetRecordBatchStream<FileReader>> {
+    pub fn stream(&self, columns: &[&str], rows: Option<RowSelection>) -> Result<ParquetRecordBatchStream<FileReader>> {
         let fields = self.metadata.schema().fields().iter().enumerate();
         let wanted = fields.filter(|(_, field)| columns.contains(&field.name().as_str())).map(|(at, _)| at);
         let mask = ProjectionMask::roots(self.metadata.parquet_schema(), wanted.collect::<Vec<_>>());
-        let builder =
-            ParquetRecordBatchStreamBuilder::new_with_metadata(self.reader.clone(), self.metadata.clone());
+        let builder = ParquetRecordBatchStreamBuilder::new_with_metadata(self.reader.clone(), self.metadata.clone());
         let builder = builder.with_projection(mask).with_batch_size(BATCH);
         match rows {
             Some(rows) => builder.with_row_selection(rows).build(),
@@ -146,9 +141,9 @@ pub fn properties(row_group_bytes: usize) -> WriterPropertiesBuilder {
     let builder = WriterProperties::builder()
         .set_compression(Compression::ZSTD(ZstdLevel::default()))
         .set_max_row_group_bytes(Some(row_group_bytes));
-    unique.iter().fold(builder, |builder, column| {
-        builder.set_column_dictionary_enabled(ColumnPath::from(*column), false)
-    })
+    unique
+        .iter()
+        .fold(builder, |builder, column| builder.set_column_dictionary_enabled(ColumnPath::from(*column), false))
 }
 
 pub type FileWriter = AsyncArrowWriter<BufWriter>;

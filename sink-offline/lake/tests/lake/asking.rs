@@ -16,7 +16,9 @@ async fn types_come_back_exactly() {
     );
     fixture.flush(&[change("a", 1, Some(attributes)), put("b", 2)]).await;
     fixture.fold().await;
-    let ask = |from: &str, more: &str| format!("SELECT delay, exact, tailNumber, place, _event_time FROM {from} WHERE {more}");
+    let ask = |from: &str, more: &str| {
+        format!("SELECT delay, exact, tailNumber, place, _event_time FROM {from} WHERE {more}")
+    };
     let expected = concat!(
         r#"{"delay":9007199254740993,"exact":123456789012345678901234567890123456.78,"tailNumber":"N1","#,
         r#""place":{"lat":40.6,"lon":-73.8},"_event_time":"2013-01-01T10:00:00.123Z"}"#,
@@ -85,7 +87,10 @@ async fn a_bad_query_is_answered_with_the_place_and_the_remedy() {
     let error = failed("SELECT delay\n  FROM aircrafts").await;
     assert_eq!(error.to_string(), "line 2, column 8: there is no table aircrafts: did you mean aircraft?");
     let error = failed("SELECT _pk, dealy FROM aircraft").await;
-    assert_eq!((error.to_string().as_str(), error.position()), ("line 1, column 13: there is no column dealy: did you mean delay?", at(1, 13)));
+    assert_eq!(
+        (error.to_string().as_str(), error.position()),
+        ("line 1, column 13: there is no column dealy: did you mean delay?", at(1, 13))
+    );
     let error = failed("SELECT tailnumber FROM aircraft").await;
     assert!(error.to_string().contains("did you mean tailNumber?"), "{error}");
     let error = failed("SELECT nosuch(delay) FROM aircraft").await;
@@ -118,7 +123,9 @@ async fn nothing_but_reading_is_let_through() {
     }
     assert!(!std::path::Path::new(&target).exists());
     assert!(reader.sql(&format!("SELECT * FROM '{target}'")).await.is_err());
-    for sql in ["SHOW TABLES", "DESCRIBE aircraft", "EXPLAIN SELECT * FROM aircraft", "WITH x AS (SELECT 1) SELECT * FROM x"] {
+    for sql in
+        ["SHOW TABLES", "DESCRIBE aircraft", "EXPLAIN SELECT * FROM aircraft", "WITH x AS (SELECT 1) SELECT * FROM x"]
+    {
         assert!(reader.sql(sql).await.unwrap().rows() > 0, "{sql}");
     }
 }

@@ -95,9 +95,9 @@ pub fn naive(changes: &[Change]) -> Live {
             *known = change;
         }
     }
-    let live = newest.into_iter().filter_map(|(key, change)| {
-        Some((key, (change.version.as_i64(), change.after.as_ref()?.to_json())))
-    });
+    let live = newest
+        .into_iter()
+        .filter_map(|(key, change)| Some((key, (change.version.as_i64(), change.after.as_ref()?.to_json()))));
     live.collect()
 }
 
@@ -189,7 +189,10 @@ impl Fixture {
     /// What `<table>_current` holds, by SQL.
     pub async fn current(&self) -> Live {
         let answer = self.reader().sql("SELECT _key, _version, item FROM aircraft_current").await.unwrap();
-        rows(&answer).into_iter().map(|row| (text(&row["_key"]), (long(&row["_version"]), text(&row["item"])))).collect()
+        rows(&answer)
+            .into_iter()
+            .map(|row| (text(&row["_key"]), (long(&row["_version"]), text(&row["item"]))))
+            .collect()
     }
 }
 

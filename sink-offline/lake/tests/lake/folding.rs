@@ -76,7 +76,8 @@ async fn a_new_feature_becomes_a_column_of_both_tables() {
     let ask = "SELECT gate FROM aircraft ORDER BY _version";
     let before = crate::fixture::rows(&fixture.reader().sql(ask).await.unwrap());
     fixture.fold().await;
-    let after = crate::fixture::rows(&fixture.reader().sql(&ask.replace("aircraft", "aircraft_current")).await.unwrap());
+    let after =
+        crate::fixture::rows(&fixture.reader().sql(&ask.replace("aircraft", "aircraft_current")).await.unwrap());
     let expected = serde_json::json!([{"gate": null}, {"gate": "A1"}]);
     assert_eq!((serde_json::json!(before), serde_json::json!(after)), (expected.clone(), expected));
 }
@@ -135,17 +136,17 @@ proptest! {
     #[test]
     fn whatever_happens_current_and_the_view_are_the_naive_replay(
         steps in steps(),
+        step_rows in prop_oneof![Just(1_u64), Just(1 << 30)],
         step_bytes in prop_oneof![Just(1_u64), Just(1 << 30)],
     ) {
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
-        runtime.block_on(replay(steps, step_bytes));
+        runtime.block_on(replay(steps, current::Settings { step_rows, step_bytes, ..small() }));
     }
 }
 
-async fn replay(steps: Vec<Step>, step_bytes: u64) {
+async fn replay(steps: Vec<Step>, settings: current::Settings) {
     let store = Faulty::new();
     let mut fixture = Fixture::on(store.lake(), entity()).await;
-    let settings = current::Settings { step_bytes, ..small() };
     let reader = fixture.reader();
     let (mut next, mut used) = (100, std::collections::BTreeSet::new());
     for step in steps.into_iter().chain([Step::Fold]) {

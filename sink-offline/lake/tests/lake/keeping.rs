@@ -57,7 +57,10 @@ async fn a_table_reads_the_same_after_checkpoint_clean_up_and_restart() {
         let mut own: Vec<String> = ours.files.keys().map(|path| format!("{}{path}", theirs.table_url())).collect();
         own.sort();
         let tail = |paths: &[String]| {
-            paths.iter().map(|path| path.rsplit('/').next().unwrap().to_owned()).collect::<std::collections::BTreeSet<_>>()
+            paths
+                .iter()
+                .map(|path| path.rsplit('/').next().unwrap().to_owned())
+                .collect::<std::collections::BTreeSet<_>>()
         };
         assert_eq!(tail(&paths), tail(&own));
         assert_eq!(theirs.version(), Some(ours.version as u64));

@@ -33,7 +33,8 @@ async fn what_is_on_the_log_is_in_the_lake() {
     };
     let sink = tokio::spawn(sink.run(shutdown.clone()));
     let settings = headwater_lake::maintain::Settings { current: small(), fold_ms: 100, ..Default::default() };
-    let kept = Maintenance { lake: lake.clone(), entities: vec![entity()], settings, clock: Arc::new(SystemClock), health };
+    let kept =
+        Maintenance { lake: lake.clone(), entities: vec![entity()], settings, clock: Arc::new(SystemClock), health };
     let kept = tokio::spawn(kept.run(shutdown.clone()));
 
     let mut membership = log.join().await.unwrap();

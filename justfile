@@ -1,0 +1,22 @@
+# The commands of CONTRIBUTING.md, by name. `just` is a convenience: each line also works as it stands.
+
+# Everything that CI checks.
+test:
+    .ci/test
+
+# The demo.
+demo *arguments:
+    cargo run -- demo {{arguments}}
+
+# The long kill test.
+kills count="300":
+    HEADWATER_KILLS={{count}} cargo test --test whole kills -- --nocapture
+    HEADWATER_KILLS={{count}} cargo test -p headwater-common --test log kills -- --nocapture
+
+# Throughput and lag of the whole stack, then of its parts.
+bench:
+    cargo run -- demo --flights all
+    cargo run -- demo --flights 15000 --rate 500
+    cargo run -p headwater-sink-offline --example bench_log_to_lake
+    cargo run -p headwater-sink-offline --example bench_commits
+    cargo run -p headwater-local-store --example writes
