@@ -170,7 +170,7 @@ async fn replay(stack: &Stack, demo: &Demo, stop: CancellationToken) -> Result<(
     let (style, length) = match demo.flights {
         Flights::Minute => ("{bar:30} {elapsed} of 1 m · {msg}", Some(REPLAY.as_secs())),
         Flights::First(count) => ("{bar:30} {pos} of {len} flights · {msg}", Some(count as u64)),
-        Flights::All => ("{bar:30} {pos} of {len} flights · {msg}", Some(example::FLIGHTS_OF_THE_YEAR as u64)),
+        Flights::All => ("{bar:30} {pos} of {len} flights · {msg}", Some(example::FLIGHTS_OF_THE_YEAR)),
     };
     let bar = bar(ProgressStyle::with_template(style), length);
     let seen = Arc::new(Seen::default());

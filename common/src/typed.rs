@@ -169,10 +169,7 @@ mod tests {
             assert_eq!(FeatureType::Timestamp.read(&value(form)).unwrap(), Some(Typed::Timestamp(moment)));
         }
         let two = FeatureType::Vector { dims: 2 };
-        assert_eq!(
-            two.read(&value(r#"{"L":[{"N":"1"},{"N":"0.5"}]}"#)).unwrap(),
-            Some(Typed::Vector(vec![1.0, 0.5]))
-        );
+        assert_eq!(two.read(&value(r#"{"L":[{"N":"1"},{"N":"0.5"}]}"#)).unwrap(), Some(Typed::Vector(vec![1.0, 0.5])));
     }
 
     #[test]

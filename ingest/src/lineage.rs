@@ -85,6 +85,7 @@ pub fn startable<'a>(
         .min();
     let open = ledger.shards.values().filter(|entry| entry.table == *table && entry.status == ShardStatus::Open);
     open.filter(|entry| undrained.is_none_or(|generation| entry.generation <= generation))
+        .filter(|entry| entry.parents.iter().all(|parent| passed(ledger, listings, &entry.stream, parent)))
         .collect()
 }
 

@@ -17,6 +17,7 @@ pub(crate) struct Read {
     pub what: What,
 }
 
+#[allow(clippy::large_enum_variant)] // the large ones are nearly all there are
 pub(crate) enum What {
     Page(Page),
     /// Everything that was in the shard when the request began has been given.

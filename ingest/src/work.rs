@@ -29,6 +29,7 @@ use crate::streams::{Listings, ShardKey, Streams};
 /// An idle shard's completeness is stored this often, so that a long pause of the worker can be told from idleness.
 const STORED_EVERY: std::time::Duration = std::time::Duration::from_secs(600);
 
+#[allow(clippy::large_enum_variant)] // the large ones are nearly all there are
 pub(crate) enum Message {
     Read(Read),
     Discovered(Discovered),

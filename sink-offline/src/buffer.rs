@@ -10,7 +10,7 @@ use headwater_common::completeness::Completeness;
 use headwater_common::log::{LogRecord, Offset};
 
 use crate::decode::{Decoded, Tally};
-use crate::encode::Gathered;
+use crate::gathered::Gathered;
 use crate::position::{Moves, Start, Step};
 
 struct Partition {

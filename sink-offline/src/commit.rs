@@ -42,6 +42,9 @@ pub struct Committer {
     uncertain: bool,
 }
 
+/// The property of a table that says how many partitions its log has.
+pub const PARTITIONS_PROPERTY: &str = "headwater.partitions";
+
 /// What a commit brought about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Committed {
@@ -58,10 +61,22 @@ impl Committer {
         log: LogId,
         clock: &dyn Clock,
     ) -> Result<Committer, Error> {
+        Committer::open_of(location, plan, log, None, clock).await
+    }
+
+    /// The same, of a log of so many partitions: a new table says how many, so that who reads it knows when each of
+    /// them has said how far it is complete.
+    pub async fn open_of(
+        location: TableLocation,
+        plan: Arc<Plan>,
+        log: LogId,
+        partitions: Option<usize>,
+        clock: &dyn Clock,
+    ) -> Result<Committer, Error> {
         let confirmed = clock.now();
         let state = match load(&location).await? {
             Some(state) => state,
-            None => create(&location, &plan, confirmed).await?,
+            None => create(&location, &plan, partitions, confirmed).await?,
         };
         let mut committer = Committer { location, plan, log, state, confirmed, uncertain: false };
         committer.fit(clock).await?;
@@ -257,9 +272,16 @@ async fn put_commit(location: &TableLocation, version: u64, body: &[u8]) -> obje
 }
 
 /// Makes the table. Where another process was faster, its table is as good.
-async fn create(location: &TableLocation, plan: &Plan, now: Timestamp) -> Result<TableState, Error> {
-    let properties =
+async fn create(
+    location: &TableLocation,
+    plan: &Plan,
+    partitions: Option<usize>,
+    now: Timestamp,
+) -> Result<TableState, Error> {
+    let fixed =
         [("delta.logRetentionDuration", "interval 7 days"), ("delta.deletedFileRetentionDuration", "interval 7 days")];
+    let fixed = fixed.map(|(name, value)| (name.to_owned(), value.to_owned()));
+    let partitions = partitions.map(|count| (PARTITIONS_PROPERTY.to_owned(), count.to_string()));
     let metadata = Metadata {
         id: uuid::Uuid::new_v4().to_string(),
         name: Some(location.name.clone()),
@@ -267,7 +289,7 @@ async fn create(location: &TableLocation, plan: &Plan, now: Timestamp) -> Result
         format: Default::default(),
         schema_string: plan.schema.schema_string(),
         partition_columns: vec![DATE.to_owned()],
-        configuration: properties.map(|(name, value)| (name.to_owned(), value.to_owned())).into_iter().collect(),
+        configuration: fixed.into_iter().chain(partitions).collect(),
         created_time: Some(now.as_millis()),
     };
     let info = CommitInfo {

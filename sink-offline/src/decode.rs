@@ -9,7 +9,8 @@ use headwater_common::codec::{self, Entry};
 use headwater_common::completeness::Mark;
 use headwater_common::log::{LogRecord, Offset};
 
-use crate::encode::{Gathered, Pushed, Rows};
+use crate::encode::{Pushed, Rows};
+use crate::gathered::Gathered;
 use crate::plan::Plan;
 
 /// Records of one table, in order within each partition.

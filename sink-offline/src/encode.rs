@@ -6,10 +6,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use arrow::array::{
-    ArrayRef, Int32Builder, Int64Builder, ListBuilder, RecordBatch, StringBuilder, TimestampMicrosecondArray,
-    TimestampMicrosecondBuilder,
-};
+use arrow::array::{ArrayRef, Int32Builder, Int64Builder, ListBuilder, StringBuilder, TimestampMicrosecondBuilder};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use headwater_common::canonical;
@@ -23,9 +20,8 @@ use headwater_common::typed::moment;
 use headwater_common::value::Value;
 
 use crate::columns::{FeatureColumn, micros, strings, timestamps};
-use crate::error::Error;
+use crate::gathered::Gathered;
 use crate::plan::{Plan, Values};
-use crate::schema::{COMMIT_TS, UTC};
 
 /// Under this name `_rescued` holds a record that can't be decoded, as binary.
 pub const RESCUED_RECORD: &str = "_record";
@@ -292,47 +288,6 @@ impl Rows {
         columns.push(Arc::new(self.rescued.finish()));
         columns.push(Arc::new(self.error.finish()));
         let (rows, bytes) = (std::mem::take(&mut self.rows), std::mem::take(&mut self.bytes));
-        let chunk = Chunk { plan: self.plan.clone(), columns, rows };
-        Gathered { chunks: vec![chunk], rows, bytes }
-    }
-}
-
-/// Rows that are whole but for the time of their commit.
-#[derive(Clone, Default)]
-pub struct Gathered {
-    chunks: Vec<Chunk>,
-    pub rows: usize,
-    /// Bytes held, about.
-    pub bytes: usize,
-}
-
-#[derive(Clone)]
-struct Chunk {
-    plan: Arc<Plan>,
-    columns: Vec<ArrayRef>,
-    rows: usize,
-}
-
-impl Gathered {
-    pub fn append(&mut self, other: Gathered) {
-        self.chunks.extend(other.chunks.into_iter().filter(|chunk| chunk.rows > 0));
-        self.rows += other.rows;
-        self.bytes += other.bytes;
-    }
-
-    /// The rows as known to the lake since `commit_ts`, in batches of one schema.
-    pub fn stamped(&self, commit_ts: Timestamp) -> Result<Vec<RecordBatch>, Error> {
-        self.chunks.iter().map(|chunk| chunk.stamped(commit_ts)).collect()
-    }
-}
-
-impl Chunk {
-    fn stamped(&self, commit_ts: Timestamp) -> Result<RecordBatch, Error> {
-        let schema = self.plan.schema.file();
-        let at = schema.index_of(COMMIT_TS).map_err(|error| Error::Encode(error.to_string()))?;
-        let stamps = TimestampMicrosecondArray::from_value(commit_ts.as_micros(), self.rows).with_timezone(UTC);
-        let mut columns = self.columns.clone();
-        columns.insert(at, Arc::new(stamps));
-        RecordBatch::try_new(schema.clone(), columns).map_err(|error| Error::Encode(error.to_string()))
+        Gathered::new(self.plan.clone(), columns, rows, bytes)
     }
 }

@@ -1,6 +1,6 @@
 //! Change log → Delta: `<table>_history`, one row for each change, exactly once.
 //!
-//! Pure: [`schema`], [`delta`], [`position`], [`stats`], [`encode`], [`file`]. Adapters: [`lake`], [`local`], [`state`],
+//! Pure: [`schema`], [`plan`], [`delta`], [`position`], [`stats`], [`encode`], [`file`]. Adapters: [`lake`], [`local`], [`state`],
 //! [`commit`]. The loop: [`pipeline`].
 
 mod buffer;
@@ -14,6 +14,7 @@ pub mod encode;
 pub mod error;
 pub mod file;
 mod flush;
+pub mod gathered;
 pub mod lake;
 pub mod local;
 mod open;

@@ -27,7 +27,7 @@ pub(crate) async fn open(
     plan: Arc<Plan>,
     context: Context,
     cancel: CancellationToken,
-) -> Result<Option<Opened>, Error> {
+) -> Result<Option<Box<Opened>>, Error> {
     let mut attempt = 0;
     loop {
         match once(&*log, &table, &location, &plan, &context).await {
@@ -37,7 +37,7 @@ pub(crate) async fn open(
                 }
                 attempt += 1;
             }
-            opened => return opened.map(Some),
+            opened => return opened.map(|opened| Some(Box::new(opened))),
         }
     }
 }
@@ -50,8 +50,9 @@ async fn once(
     context: &Context,
 ) -> Result<Opened, Error> {
     let log_id = log.open_table(table).await?;
-    let committer = Committer::open(location.clone(), plan.clone(), log_id, &*context.clock).await?;
     let extents = log.extents(table).await?;
+    let partitions = Some(extents.len());
+    let committer = Committer::open_of(location.clone(), plan.clone(), log_id, partitions, &*context.clock).await?;
     let starts = starts(committer.txns(), committer.log(), &extents)
         .map_err(|source| Error::Refused { place: location.to_string(), source })?;
     Ok(Opened { committer, starts })

@@ -28,7 +28,7 @@ const GROUP: &str = "sink-offline";
 const PUBLISH_EVERY: Duration = Duration::from_secs(1);
 
 pub(crate) enum Ended {
-    Opened(TableName, Result<Option<Opened>, Error>),
+    Opened(TableName, Result<Option<Box<Opened>>, Error>),
     Flushed(TableName, Box<Flushed>),
 }
 
@@ -215,13 +215,13 @@ impl Stage {
         Ok(())
     }
 
-    pub(crate) async fn opened(&mut self, name: &TableName, opened: Option<Opened>, log: &mut dyn Subscription) {
+    pub(crate) async fn opened(&mut self, name: &TableName, opened: Option<Box<Opened>>, log: &mut dyn Subscription) {
         let Some(table) = self.tables.get_mut(name) else { return };
         let (Some(opened), false) = (opened, table.stale) else {
             (table.work, table.stale) = (Work::None, true);
             return;
         };
-        let from = table.opened(opened, Instant::now());
+        let from = table.opened(*opened, Instant::now());
         let now = self.context.clock.now();
         for (at, offset) in &from {
             if let Err(error) = log.start(at, *offset).await {

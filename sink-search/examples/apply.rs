@@ -69,13 +69,13 @@ features:
 fn operation(id: u64, version: u64) -> Result<Operation, Failure> {
     let lat = -60.0 + (id % 1200) as f64 / 10.0;
     let lon = -170.0 + (id % 3400) as f64 / 10.0;
-    let profile = vec![r#"{"N":"0.125"}"#; 8].join(",");
+    let profile = [r#"{"N":"0.125"}"#; 8].join(",");
     let json = format!(
         r#"{{"tail":{{"S":"N{id:06}"}},"carrier":{{"S":"C{}"}},"model":{{"S":"Boeing 737 variant {}"}},"flights":{{"N":"{version}"}},"delay_mean_10":{{"N":"{}.25"}},"airborne":{{"BOOL":{}}},"last_seen":{{"N":"{}"}},"last_position":{{"M":{{"lat":{{"N":"{lat:.2}"}},"lon":{{"N":"{lon:.2}"}}}}}},"profile":{{"L":[{profile}]}}}}"#,
         id % 16,
         id % 40,
         (id * 7 + version) % 90,
-        version % 2 == 0,
+        version.is_multiple_of(2),
         1_357_000_000_000 + version * 1000,
     );
     let item = Item::from_json(&json)?;

@@ -70,8 +70,18 @@ impl Session<'_> {
     /// What was read of these partitions and is not in the index yet is the next owner's to read: nothing of it is
     /// written any more. What stays is read again from what the index holds.
     pub(crate) async fn give_up(&mut self, partitions: &[TablePartition]) -> Result<(), Interruption> {
-        while let Some(done) = self.writes.join_next().await {
-            self.written(done?).await?;
+        let deadline = tokio::time::Instant::now() + Duration::from_millis(self.sink.settings.drain_ms);
+        loop {
+            match tokio::time::timeout_at(deadline, self.writes.join_next()).await {
+                Ok(None) => break,
+                Ok(Some(done)) => self.written(done?).await?,
+                // A write that can't be stopped any more is harmless: versions decide, and its progress is true.
+                Err(_) => {
+                    self.writes.shutdown().await;
+                    self.tables.values_mut().for_each(Table::abandon_write);
+                    break;
+                }
+            }
         }
         let now = Instant::now();
         for (name, table) in &mut self.tables {

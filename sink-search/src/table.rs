@@ -97,6 +97,12 @@ impl Table {
         held.next
     }
 
+    /// What was being written is read again where it is not durable.
+    pub fn abandon_write(&mut self) {
+        self.writing = false;
+        self.in_flight = 0;
+    }
+
     /// Forgets what is not written, and begins again without the partitions that are gone.
     pub fn restart(&mut self, gone: &[u16], now: Instant) -> Vec<(u16, Offset)> {
         self.assigned.retain(|partition| !gone.contains(partition));

@@ -39,6 +39,8 @@ async fn what_boto3_writes_is_read_by_deltalake_and_polars() {
     process.stop(PATIENCE).await.unwrap();
     dev.fold().await;
     let lake = dev.lake();
+    let made = std::fs::read_to_string(lake.join("items_history/_delta_log/00000000000000000000.json")).unwrap();
+    assert!(made.contains(r#""headwater.partitions":"4""#), "readers know when all partitions have spoken: {made}");
     let read = python.run("readers.py", &[lake.to_str().unwrap(), "items"]).await.unwrap();
     assert_eq!(read["agree"], true, "{read}");
     for reader in ["deltalake", "polars"] {

@@ -229,7 +229,7 @@ pub fn streams_client(endpoint: &str) -> aws_sdk_dynamodbstreams::Client {
         .behavior_version_latest()
         .endpoint_url(endpoint)
         .region(aws_sdk_dynamodbstreams::config::Region::new("us-east-1"))
-        .credentials_provider(Credentials::for_tests());
+        .credentials_provider(Credentials::from_keys("test", "test", None));
     aws_sdk_dynamodbstreams::Client::from_conf(config.build())
 }
 

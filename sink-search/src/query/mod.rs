@@ -163,11 +163,11 @@ impl Query {
             Query::Range { field, lower, upper } => {
                 let field = known(mapping, field)?;
                 can_range(field)?;
-                let bounds = [lower, upper].into_iter().filter_map(|bound| match bound {
+                let mut bounds = [lower, upper].into_iter().filter_map(|bound| match bound {
                     Bound::Included(value) | Bound::Excluded(value) => Some(value),
                     Bound::Unbounded => None,
                 });
-                bounds.map(|value| operand(field, value)).collect()
+                bounds.try_for_each(|value| operand(field, value))
             }
             Query::Prefix { field, .. } => can_prefix(known(mapping, field)?),
             Query::Match { field, .. } => can_match(known(mapping, field)?),

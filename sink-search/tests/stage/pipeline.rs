@@ -141,7 +141,8 @@ async fn changes_become_searchable_and_the_table_complete() {
     let clock = Arc::new(ManualClock::at(Timestamp::from_millis(10_000)));
     let running = run(feed.log.clone(), index.clone(), settings(), clock);
     let written = ("written", n("9900"));
-    feed.write((0..50).map(|id| (item(&format!("k{id}"), "1", &[written.clone()]), 1, true)).collect()).await;
+    feed.write((0..50).map(|id| (item(&format!("k{id}"), "1", std::slice::from_ref(&written)), 1, true)).collect())
+        .await;
     feed.write(vec![(item("k0", "1", &[]), 2, false), (item("k1", "1", &[("count", s("flip"))]), 2, true)]).await;
     feed.mark(5000).await;
     let progress = running.complete_until(5000).await;

@@ -73,7 +73,7 @@ pub fn client(endpoint: &str) -> aws_sdk_dynamodb::Client {
             .behavior_version_latest()
             .region(aws_sdk_dynamodb::config::Region::new("eu-nowhere-7"))
             .endpoint_url(endpoint)
-            .credentials_provider(Credentials::for_tests())
+            .credentials_provider(Credentials::new("anybody", "anything", None, None, "tests"))
             .retry_config(RetryConfig::disabled())
             .build(),
     )
@@ -85,7 +85,7 @@ fn streams(endpoint: &str) -> aws_sdk_dynamodbstreams::Client {
             .behavior_version_latest()
             .region(aws_sdk_dynamodbstreams::config::Region::new("eu-nowhere-7"))
             .endpoint_url(endpoint)
-            .credentials_provider(Credentials::for_tests())
+            .credentials_provider(Credentials::new("anybody", "anything", None, None, "tests"))
             .build(),
     )
 }

@@ -122,7 +122,7 @@ mod tests {
             let live: Vec<_> = new.iter().rev().filter_map(|(key, row)| Some((key.clone(), (*row)?))).collect();
             let live = batch(&live);
             let keys = new.keys().map(|key| key.as_str().into()).collect();
-            let mut incoming = Incoming::new(&live.schema(), &[live.clone()], keys).unwrap();
+            let mut incoming = Incoming::new(&live.schema(), std::slice::from_ref(&live), keys).unwrap();
             let old_rows: Vec<_> = old.clone().into_iter().collect();
             let mut merged = Vec::new();
             for chunk in old_rows.chunks(size) {

@@ -4,6 +4,7 @@
 //! alone, so it works beside a running stack and without one. Names are as they are defined: letter case matters.
 
 mod answer;
+mod changed;
 mod error;
 mod history;
 mod known;

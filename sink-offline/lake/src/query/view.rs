@@ -3,16 +3,14 @@
 
 use std::sync::Arc;
 
-use arrow::array::{RecordBatch, StringArray};
-use arrow::datatypes::{DataType, Field, Schema};
+use arrow::datatypes::Schema;
 use datafusion::catalog::TableProvider;
 use datafusion::catalog::view::ViewTable;
-use datafusion::common::JoinType;
-use datafusion::datasource::MemTable;
 use datafusion::error::DataFusionError;
 use datafusion::prelude::{DataFrame, SessionContext, ident};
 use headwater_sink_offline::schema;
 
+use super::changed::unchanged;
 use super::provider::{FilesTable, ScanFile, whole};
 use super::snapshot::Snapshot;
 use crate::current::{arrow_schema, current_metadata, file_schema};
@@ -20,9 +18,6 @@ use crate::error::Error;
 use crate::newest::{Newest, selection};
 use crate::table::action::Metadata;
 use crate::table::state::TableState;
-
-/// Rows of the key list handed to the join at once.
-const KEYS: usize = 8192;
 
 #[derive(Debug, thiserror::Error)]
 pub enum ViewError {
@@ -58,9 +53,9 @@ impl Snapshot {
         let live = match newest.by_key.is_empty() {
             true => current,
             false => {
-                let changed = engine.read_table(changed_keys(&newest)?)?;
-                let kept = current.join(changed, JoinType::LeftAnti, &[schema::KEY], &[CHANGED_KEY], None)?;
-                kept.union(self.tail_rows(engine, &schema, &newest)?.select(columns())?)?
+                let tail = self.tail_rows(engine, &schema, &newest)?.select(columns())?;
+                let changed = newest.by_key.into_keys().collect();
+                current.filter(unchanged(ident(schema::KEY), changed))?.union(tail)?
             }
         };
         Ok(Arc::new(ViewTable::new(live.into_unoptimized_plan(), None)))
@@ -92,16 +87,4 @@ impl Snapshot {
     fn refused(&self, reason: String) -> Error {
         Error::Schema { table: self.history_at.name.clone(), reason }
     }
-}
-
-/// Named apart from the table's own column, so that the join is not ambiguous.
-const CHANGED_KEY: &str = "__changed_key";
-
-fn changed_keys(newest: &Newest) -> Result<Arc<dyn TableProvider>, DataFusionError> {
-    let schema = Arc::new(Schema::new(vec![Field::new(CHANGED_KEY, DataType::Utf8, true)]));
-    let keys: Vec<&str> = newest.by_key.keys().map(AsRef::as_ref).collect();
-    let batch =
-        |keys: &[&str]| RecordBatch::try_new(Arc::clone(&schema), vec![Arc::new(StringArray::from(keys.to_vec()))]);
-    let batches = keys.chunks(KEYS).map(batch).collect::<Result<Vec<_>, _>>()?;
-    Ok(Arc::new(MemTable::try_new(schema, vec![batches])?))
 }

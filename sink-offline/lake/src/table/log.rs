@@ -47,9 +47,8 @@ impl TableLog {
 
     /// The table's newest state; `None` where there is no table yet.
     pub async fn refresh(&mut self) -> Result<Option<Arc<TableState>>, Error> {
-        if self.state.is_none() {
-            self.state = self.load().await?;
-        } else if !self.advance().await? && self.overtaken().await? {
+        let known = self.advance().await? || !self.overtaken().await?;
+        if !known {
             self.state = self.load().await?;
         }
         Ok(self.state.clone())

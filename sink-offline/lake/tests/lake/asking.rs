@@ -61,6 +61,24 @@ async fn what_a_query_counts_is_what_lives() {
 }
 
 #[tokio::test]
+async fn a_query_is_one_snapshot_of_a_table_however_often_it_names_it() {
+    let mut fixture = Fixture::new().await;
+    fixture.flush(&[put("a", 1), put("b", 2)]).await;
+    fixture.fold().await;
+    fixture.flush(&[put("a", 3), delete("b", 4), put("c", 5)]).await;
+    // Each item that lives is the newest row of history, and the other way round.
+    let differ = "WITH newest AS (SELECT _key, max(_version) AS v FROM aircraft_history GROUP BY _key), \
+        alive AS (SELECT h._key, h._version FROM aircraft_history h JOIN newest n ON h._key = n._key AND h._version = n.v \
+        WHERE h._op NOT IN ('d', 'x')) \
+        SELECT count(*) AS n FROM alive FULL JOIN aircraft a ON alive._key = a._key AND alive._version = a._version \
+        WHERE alive._key IS NULL OR a._key IS NULL";
+    assert_eq!(rows(&fixture.reader().sql(differ).await.unwrap()), [serde_json::json!({"n": 0})]);
+    let filtered =
+        fixture.reader().sql("SELECT _pk FROM aircraft WHERE delay > 1 ORDER BY delay LIMIT 1").await.unwrap();
+    assert_eq!(rows(&filtered), [serde_json::json!({"_pk": "a"})]);
+}
+
+#[tokio::test]
 async fn an_answer_is_bounded_and_says_so() {
     let mut fixture = Fixture::new().await;
     fixture.flush(&(1..=50).map(|at| put(&format!("k{at}"), at)).collect::<Vec<_>>()).await;

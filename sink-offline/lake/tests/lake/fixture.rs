@@ -189,10 +189,10 @@ impl Fixture {
     /// What `<table>_current` holds, by SQL.
     pub async fn current(&self) -> Live {
         let answer = self.reader().sql("SELECT _key, _version, item FROM aircraft_current").await.unwrap();
-        rows(&answer)
-            .into_iter()
-            .map(|row| (text(&row["_key"]), (long(&row["_version"]), text(&row["item"]))))
-            .collect()
+        let row = |row: &serde_json::Value| (text(&row["_key"]), (long(&row["_version"]), text(&row["item"])));
+        let current: Live = rows(&answer).iter().map(row).collect();
+        assert_eq!(current.len(), answer.rows(), "a key is there once");
+        current
     }
 }
 

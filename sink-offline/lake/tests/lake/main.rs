@@ -5,6 +5,5 @@ mod asking;
 mod fixture;
 mod folding;
 mod keeping;
-mod measure;
 mod pipeline;
 mod store;
