@@ -1,5 +1,6 @@
 //! Why a query was not answered, and where in its text.
 
+use headwater_common::nearest::nearest;
 use std::fmt;
 
 use datafusion::common::SchemaError;
@@ -115,13 +116,6 @@ fn schema_message(error: &SchemaError) -> String {
     }
 }
 
-/// The known name that is most like `name`, if any is like it.
-pub fn nearest<'a>(name: &str, known: impl Iterator<Item = &'a str>) -> Option<&'a str> {
-    let lower = name.to_lowercase();
-    let likeness = |known: &&str| (strsim::jaro_winkler(&lower, &known.to_lowercase()) * 1000.0) as u32;
-    known.max_by_key(likeness).filter(|known| likeness(known) >= 800)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -137,8 +131,8 @@ mod tests {
     #[test]
     fn the_nearest_name_is_named_only_when_it_is_near() {
         let known = ["aircraft", "aircraft_history", "airports"];
-        assert_eq!(nearest("aircrafts", known.into_iter()), Some("aircraft"));
-        assert_eq!(nearest("Airport", known.into_iter()), Some("airports"));
-        assert_eq!(nearest("zebra", known.into_iter()), None);
+        assert_eq!(nearest("aircrafts", known), Some("aircraft"));
+        assert_eq!(nearest("Airport", known), Some("airports"));
+        assert_eq!(nearest("zebra", known), None);
     }
 }

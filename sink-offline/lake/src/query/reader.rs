@@ -9,12 +9,13 @@ use datafusion::sql::parser::Statement;
 use futures::StreamExt;
 use headwater_common::change::TableName;
 use headwater_common::definition::Entity;
+use headwater_common::nearest::nearest;
 use headwater_sink_offline::lake::{Lake, current_name, history_name};
 use serde::{Deserialize, Serialize};
 use url::Url;
 
 use super::answer::SqlAnswer;
-use super::error::{QueryError, nearest};
+use super::error::QueryError;
 use super::provider::STORE;
 use super::snapshot::{Logs, Snapshot};
 use super::statement;
