@@ -134,6 +134,25 @@ impl KeyBytes {
         BASE64URL.decode(text).ok().map(KeyBytes)
     }
 
+    /// The key attributes' values, which [`ItemKey::canonical`] made these bytes of; `None` for bytes that it makes of no
+    /// key. Numbers come in canonical form.
+    pub fn values(&self) -> Option<Vec<KeyValue>> {
+        let (mut values, mut bytes) = (Vec::new(), self.as_bytes());
+        while let Some((tag, rest)) = bytes.split_first() {
+            let (length, rest) = rest.split_first_chunk::<4>()?;
+            let (value, rest) = rest.split_at_checked(u32::from_be_bytes(*length) as usize)?;
+            let text = || String::from_utf8(value.to_vec()).ok();
+            values.push(match tag {
+                b'S' => KeyValue::S(text()?),
+                b'N' => KeyValue::N(Number::parse(text()?).ok()?),
+                b'B' => KeyValue::B(value.to_vec()),
+                _ => return None,
+            });
+            bytes = rest;
+        }
+        Some(values)
+    }
+
     /// The lake's `_key`: base64url without padding, of any length.
     pub fn to_text(&self) -> String {
         BASE64URL.encode(&self.0)
@@ -204,6 +223,24 @@ mod tests {
 
     fn n(text: &str) -> KeyValue {
         KeyValue::N(Number::parse(text).unwrap())
+    }
+
+    #[test]
+    fn the_values_of_a_key_come_back_and_no_other_bytes_have_any() {
+        let values =
+            [KeyValue::S("a|b".into()), KeyValue::N(Number::parse("-1.5").unwrap()), KeyValue::B(vec![0, 255])];
+        for first in &values {
+            for second in &values {
+                let part = |value: &KeyValue| ("k".to_owned(), value.clone());
+                let key = ItemKey { partition: part(first), sort: Some(part(second)) }.canonical();
+                assert_eq!(key.values(), Some(vec![first.clone(), second.clone()]));
+                let mut cut = key.into_bytes();
+                cut.pop();
+                assert_eq!(KeyBytes(cut).values(), None);
+            }
+        }
+        assert_eq!(KeyBytes(vec![b'X', 0, 0, 0, 0]).values(), None);
+        assert_eq!(KeyBytes(vec![b'N', 0, 0, 0, 1, b'x']).values(), None);
     }
 
     #[test]

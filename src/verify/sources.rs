@@ -6,8 +6,7 @@ use std::time::Duration;
 use futures::StreamExt;
 use headwater_common::clock::Timestamp;
 use headwater_common::definition::Entity;
-use headwater_common::key::{ItemKey, KeyBytes, KeyValue};
-use headwater_common::number::Number;
+use headwater_common::key::{ItemKey, KeyBytes};
 use headwater_common::value::Item;
 use headwater_lake::query::{LakeReader, Settings};
 use headwater_sdk::{FeatureStore, from_attributes, to_attributes};
@@ -214,28 +213,9 @@ fn unreadable(entity: &Entity, error: &dyn std::fmt::Display) -> Failure {
 /// The typed key behind its text in the stores.
 fn item_key(entity: &Entity, text: &str) -> Result<ItemKey, Failure> {
     let foreign = || Failure::environment("a key in the lake or the index is not one of the table's").at(text);
-    let mut values =
-        KeyBytes::from_text(text).and_then(|bytes| parts(bytes.as_bytes())).ok_or_else(foreign)?.into_iter();
+    let mut values = KeyBytes::from_text(text).and_then(|bytes| bytes.values()).ok_or_else(foreign)?.into_iter();
     let mut next = |name: &str| Some((name.to_owned(), values.next()?));
     let partition = next(&entity.key.partition.name).ok_or_else(foreign)?;
     let sort = entity.key.sort.as_ref().map(|sort| next(&sort.name).ok_or_else(foreign)).transpose()?;
     Ok(ItemKey { partition, sort })
-}
-
-/// The inverse of [`ItemKey::canonical`]: a tag, four bytes of length, the value.
-fn parts(mut bytes: &[u8]) -> Option<Vec<KeyValue>> {
-    let mut values = Vec::new();
-    while let Some((tag, rest)) = bytes.split_first() {
-        let (length, rest) = rest.split_first_chunk::<4>()?;
-        let (value, rest) = rest.split_at_checked(u32::from_be_bytes(*length) as usize)?;
-        let text = || String::from_utf8(value.to_vec()).ok();
-        values.push(match tag {
-            b'S' => KeyValue::S(text()?),
-            b'N' => KeyValue::N(Number::parse(text()?).ok()?),
-            b'B' => KeyValue::B(value.to_vec()),
-            _ => return None,
-        });
-        bytes = rest;
-    }
-    Some(values)
 }
