@@ -4,11 +4,13 @@
 //! not `N "1"`), length-prefixed (`("a|b","c")` is not `("a","b|c")`), numbers in canonical form (`1.0` is `1`).
 //! The bytes are the log's record key, their base64url the lake's `_key` and the index's document id.
 
+use std::borrow::Cow;
+
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD as BASE64URL;
 use sha2::{Digest, Sha256};
 
-use crate::number::Number;
+use crate::number::{self, Number};
 use crate::value::{Item, Value};
 
 /// OpenSearch's limit for a document id, in bytes.
@@ -42,28 +44,94 @@ impl KeyValue {
 
     /// For people and for the lake's `_pk` and `_sk`: a string as it is, a number in canonical form, binary as base64url.
     pub fn readable(&self) -> String {
+        self.part().readable().into_owned()
+    }
+
+    fn part(&self) -> KeyPart<'_> {
         match self {
-            KeyValue::S(text) => text.clone(),
-            KeyValue::N(number) => number.canonical().to_string(),
-            KeyValue::B(bytes) => BASE64URL.encode(bytes),
+            KeyValue::S(text) => KeyPart::S(text),
+            KeyValue::N(number) => KeyPart::N(number.as_str()),
+            KeyValue::B(bytes) => KeyPart::B(Cow::Borrowed(bytes)),
         }
+    }
+}
+
+/// One attribute of a primary key, borrowed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum KeyPart<'a> {
+    S(&'a str),
+    /// A well-formed decimal.
+    N(&'a str),
+    B(Cow<'a, [u8]>),
+}
+
+impl KeyPart<'_> {
+    /// As [`KeyValue::readable`].
+    pub fn readable(&self) -> Cow<'_, str> {
+        match self {
+            KeyPart::S(text) => Cow::Borrowed(text),
+            KeyPart::N(text) => number::canonical(text),
+            KeyPart::B(bytes) => Cow::Owned(BASE64URL.encode(bytes)),
+        }
+    }
+
+    fn to_value(&self) -> Option<KeyValue> {
+        Some(match self {
+            KeyPart::S(text) => KeyValue::S((*text).to_owned()),
+            KeyPart::N(text) => KeyValue::N(Number::parse(*text).ok()?),
+            KeyPart::B(bytes) => KeyValue::B(bytes.to_vec()),
+        })
     }
 
     fn encode(&self, out: &mut Vec<u8>) {
         let canonical;
         let (tag, bytes): (u8, &[u8]) = match self {
-            KeyValue::S(text) => (b'S', text.as_bytes()),
-            KeyValue::N(number) => {
-                canonical = number.canonical();
-                (b'N', canonical.as_str().as_bytes())
+            KeyPart::S(text) => (b'S', text.as_bytes()),
+            KeyPart::N(text) => {
+                canonical = number::canonical(text);
+                (b'N', canonical.as_bytes())
             }
-            KeyValue::B(bytes) => (b'B', bytes),
+            KeyPart::B(bytes) => (b'B', bytes),
         };
         out.push(tag);
         // DynamoDB's keys have at most 2048 bytes.
         out.extend_from_slice(&(bytes.len() as u32).to_be_bytes());
         out.extend_from_slice(bytes);
     }
+}
+
+/// A primary key, borrowed: the names and values of its partition and, where the table has one, sort attribute.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct KeyRef<'a> {
+    pub partition: (&'a str, KeyPart<'a>),
+    pub sort: Option<(&'a str, KeyPart<'a>)>,
+}
+
+impl KeyRef<'_> {
+    /// Puts the canonical bytes in the place of what `out` holds.
+    pub fn canonical_into(&self, out: &mut Vec<u8>) {
+        out.clear();
+        self.partition.1.encode(out);
+        if let Some((_, sort)) = &self.sort {
+            sort.encode(out);
+        }
+    }
+
+    /// `None` where a number is none.
+    pub fn to_key(&self) -> Option<ItemKey> {
+        let part = |(name, part): &(&str, KeyPart<'_>)| Some(((*name).to_owned(), part.to_value()?));
+        let sort = match &self.sort {
+            Some(sort) => Some(part(sort)?),
+            None => None,
+        };
+        Some(ItemKey { partition: part(&self.partition)?, sort })
+    }
+}
+
+/// Puts the text of canonical bytes, as [`KeyBytes::to_text`] gives it, in the place of what `out` holds.
+pub fn text_into(bytes: &[u8], out: &mut String) {
+    out.clear();
+    BASE64URL.encode_string(bytes, out);
 }
 
 macro_rules! key_from {
@@ -91,11 +159,15 @@ pub struct ItemKey {
 impl ItemKey {
     pub fn canonical(&self) -> KeyBytes {
         let mut bytes = Vec::with_capacity(64);
-        self.partition.1.encode(&mut bytes);
-        if let Some((_, sort)) = &self.sort {
-            sort.encode(&mut bytes);
-        }
+        self.borrowed().canonical_into(&mut bytes);
         KeyBytes(bytes)
+    }
+
+    pub fn borrowed(&self) -> KeyRef<'_> {
+        fn part((name, value): &(String, KeyValue)) -> (&str, KeyPart<'_>) {
+            (name, value.part())
+        }
+        KeyRef { partition: part(&self.partition), sort: self.sort.as_ref().map(part) }
     }
 
     pub fn to_item(&self) -> Item {

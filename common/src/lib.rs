@@ -3,6 +3,7 @@
 //! Depends on no stage. Everything here but [`embedded`], [`health`], and the reading of files in [`definition`] and
 //! [`settings`] is pure: no SDK, no I/O, no clock but [`clock`].
 
+pub mod attribute;
 pub mod canonical;
 pub mod change;
 pub mod clock;
@@ -20,6 +21,7 @@ pub mod nearest;
 pub mod number;
 pub mod order;
 pub mod progress;
+pub mod secret;
 pub mod settings;
 pub mod typed;
 pub mod value;

@@ -7,7 +7,7 @@
 //! - **order**: records of one partition are read in the order in which they were committed, with rising offsets;
 //! - **committed only**: a reader sees no record of a commit that failed.
 //!
-//! `common/tests/log/conformance.rs` holds the tests that every implementation passes.
+//! `common/conformance` holds the tests that every implementation passes.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -108,6 +108,8 @@ pub struct Durable {
 
 #[derive(Debug, thiserror::Error)]
 pub enum LogError {
+    /// The writer can't be used any more. What it was asked to commit did not happen, but for a commit that was answered
+    /// with [`LogError::Unavailable`] before: the ledger says whether that one did.
     #[error("slot {slot} has another owner now")]
     Fenced { slot: Slot },
     #[error("no space left for the change log in {place}")]
@@ -169,7 +171,8 @@ pub trait Membership: Send {
 pub trait SlotWriter: Send {
     fn slot(&self) -> Slot;
 
-    /// Not safe to cancel: after a dropped future nobody knows whether the commit happened, so take a new writer.
+    /// After [`LogError::Unavailable`] the outcome may be unknown: the same batch again finds it out, and does not commit
+    /// it twice. Not safe to cancel: after a dropped future nobody knows whether the commit happened, so take a new writer.
     async fn commit(&mut self, batch: CommitBatch) -> Result<Durable, LogError>;
 }
 
@@ -191,7 +194,8 @@ pub enum LedgerUpdate {
 /// What a subscription has to say.
 #[derive(Debug)]
 pub enum Delivery {
-    /// These partitions are this reader's from now on. Nothing of them comes before [`Subscription::start`].
+    /// These partitions are this reader's from now on. Nothing of them comes before [`Subscription::start`]. None at
+    /// all, where other readers have them.
     Assigned(Vec<TablePartition>),
     /// They are not any more. Stop publishing what came from them, then drop the sender to acknowledge.
     Revoked { partitions: Vec<TablePartition>, acknowledge: tokio::sync::oneshot::Sender<()> },

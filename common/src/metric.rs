@@ -27,5 +27,14 @@ pub const COMPLETE_UNTIL: &str = "headwater_sink_complete_until_seconds";
 pub const SINK_LAG: &str = "headwater_sink_lag_seconds";
 /// Commits to the lake or the index. Labels `sink`, `table`.
 pub const SINK_COMMITS: &str = "headwater_sink_commits_total";
+/// Bulk requests that may be out at once to the search index.
+pub const BULK_CONCURRENCY: &str = "headwater_search_bulk_concurrency";
+/// Documents that were sent to the search index again.
+pub const BULK_RETRIES: &str = "headwater_search_bulk_retries_total";
 /// Bytes that a sink holds before they are visible. Label `sink`.
 pub const SINK_BUFFER: &str = "headwater_sink_buffer_bytes";
+
+/// Commits to the log on Kafka. Label `outcome`: committed, aborted, unknown (asked again), fenced.
+pub const LOG_COMMITS: &str = "headwater_log_commits_total";
+/// From the first record of a commit to its durability, in seconds.
+pub const LOG_COMMIT_SECONDS: &str = "headwater_log_commit_seconds";

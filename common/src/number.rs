@@ -1,5 +1,6 @@
 //! DynamoDB's numbers: up to 38 significant digits, kept as the text that was written, never through a double.
 
+use std::borrow::Cow;
 use std::fmt;
 
 use serde::{Deserialize, Deserializer, Serialize};
@@ -37,10 +38,7 @@ impl Number {
 
     /// The one plain text of this value: no exponent, no leading or trailing zeros, no `-0`.
     pub fn canonical(&self) -> Number {
-        match Decimal::read(&self.0) {
-            Some(decimal) => Number(decimal.plain()),
-            None => self.clone(),
-        }
+        Number(canonical(&self.0).into_owned())
     }
 
     /// `unscaled / 10^scale` exactly, in canonical form: 1250 with a scale of 2 is `12.5`.
@@ -61,41 +59,70 @@ impl Number {
 
     /// The value as a 64-bit integer, if it is one exactly.
     pub fn to_i64(&self) -> Option<i64> {
-        match self.0.parse() {
-            Ok(value) => Some(value),
-            Err(_) => Decimal::read(&self.0)?.plain().parse().ok(),
-        }
+        to_i64(&self.0)
     }
 
     /// The nearest double. Lossy by nature; only where a double was asked for.
     pub fn to_f64(&self) -> f64 {
-        self.0.parse().unwrap_or(f64::NAN)
+        to_f64(&self.0)
     }
 
     /// The value times `10^scale` as an integer, if it has no more than `scale` decimals and at most `precision`
     /// digits in all (`precision` ≤ 38).
     pub fn to_decimal(&self, precision: u8, scale: u8) -> Option<i128> {
-        let parts = Parts::of(&self.0)?;
-        let digits = || parts.whole.bytes().chain(parts.fraction.bytes());
-        let leading = digits().take_while(|digit| *digit == b'0').count();
-        let all = parts.whole.len() + parts.fraction.len();
-        if leading == all {
-            return Some(0);
-        }
-        let trailing = digits().rev().take_while(|digit| *digit == b'0').count();
-        let significant = all - leading - trailing;
-        let exponent = parts.exponent.checked_sub_unsigned(u32::try_from(parts.fraction.len()).ok()?)?;
-        let exponent = exponent.checked_add_unsigned(u32::try_from(trailing).ok()?)?;
-        let shift = u32::try_from(exponent + i32::from(scale)).ok()?;
-        if significant + shift as usize > usize::from(precision.min(38)) {
-            return None;
-        }
-        // At most 38 digits, which 127 bits hold.
-        let magnitude =
-            digits().skip(leading).take(significant).fold(0_i128, |value, digit| value * 10 + i128::from(digit - b'0'));
-        let magnitude = magnitude * 10_i128.pow(shift);
-        Some(if parts.negative { -magnitude } else { magnitude })
+        to_decimal(&self.0, precision, scale)
     }
+}
+
+/// [`Number::to_i64`] of a decimal's text.
+pub fn to_i64(text: &str) -> Option<i64> {
+    match text.parse() {
+        Ok(value) => Some(value),
+        Err(_) => Decimal::read(text)?.plain().parse().ok(),
+    }
+}
+
+/// [`Number::to_f64`] of a decimal's text.
+pub(crate) fn to_f64(text: &str) -> f64 {
+    text.parse().unwrap_or(f64::NAN)
+}
+
+/// [`Number::to_decimal`] of a decimal's text.
+pub(crate) fn to_decimal(text: &str, precision: u8, scale: u8) -> Option<i128> {
+    let parts = Parts::of(text)?;
+    let digits = || parts.whole.bytes().chain(parts.fraction.bytes());
+    let leading = digits().take_while(|digit| *digit == b'0').count();
+    let all = parts.whole.len() + parts.fraction.len();
+    if leading == all {
+        return Some(0);
+    }
+    let trailing = digits().rev().take_while(|digit| *digit == b'0').count();
+    let significant = all - leading - trailing;
+    let exponent = parts.exponent.checked_sub_unsigned(u32::try_from(parts.fraction.len()).ok()?)?;
+    let exponent = exponent.checked_add_unsigned(u32::try_from(trailing).ok()?)?;
+    let shift = u32::try_from(exponent + i32::from(scale)).ok()?;
+    if significant + shift as usize > usize::from(precision.min(38)) {
+        return None;
+    }
+    let kept = || digits().skip(leading).take(significant);
+    let magnitude = if significant <= 18 {
+        i128::from(kept().fold(0_i64, |value, digit| value * 10 + i64::from(digit - b'0')))
+    } else {
+        // At most 38 digits, which 127 bits hold.
+        kept().fold(0_i128, |value, digit| value * 10 + i128::from(digit - b'0'))
+    };
+    let magnitude = magnitude * 10_i128.pow(shift);
+    Some(if parts.negative { -magnitude } else { magnitude })
+}
+
+/// The canonical text of a decimal, borrowed where it is canonical already.
+pub(crate) fn canonical(text: &str) -> Cow<'_, str> {
+    let digits = text.strip_prefix('-').unwrap_or(text);
+    let whole = !digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_digit());
+    if whole && (!digits.starts_with('0') || text == "0") {
+        return Cow::Borrowed(text);
+    }
+    Decimal::read(text).map_or(Cow::Borrowed(text), |decimal| Cow::Owned(decimal.plain()))
 }
 
 impl fmt::Display for Number {
@@ -117,7 +144,7 @@ impl<'de> Deserialize<'de> for Number {
 }
 
 /// Whether [`Decimal::read`] takes it, without its copies: every number of every record passes here.
-fn well_formed(text: &str) -> bool {
+pub(crate) fn well_formed(text: &str) -> bool {
     let unsigned = text.strip_prefix(['-', '+']).unwrap_or(text);
     let (mut digits, mut point) = (false, false);
     for (at, byte) in unsigned.bytes().enumerate() {

@@ -4,9 +4,10 @@
 //! Promises that a value is either given whole or refused with the reason: nothing is rounded, cut or guessed, but for
 //! `double` and what is made of doubles, which take the nearest. NULL and absent are no value.
 
+use crate::attribute::{Attribute, Plain};
 use crate::clock::Timestamp;
 use crate::definition::FeatureType;
-use crate::number::Number;
+use crate::number::{self, Number};
 use crate::value::Value;
 
 #[derive(Clone, Debug, PartialEq)]
@@ -64,44 +65,96 @@ impl FeatureType {
 
     /// `None` for NULL, which every type admits.
     pub fn read<'a>(&self, value: &'a Value) -> Result<Option<Typed<'a>>, Mismatch> {
-        let wrong = || Mismatch::Type { expected: self.name(), found: value.descriptor() };
-        let typed = match (self, value) {
-            (_, Value::Null) => return Ok(None),
-            (FeatureType::Keyword | FeatureType::Text, Value::S(text)) => Typed::Text(text),
-            (FeatureType::Long, Value::N(number)) => {
-                Typed::Long(number.to_i64().ok_or_else(|| content("a whole number of 64 bits"))?)
+        match Plain::of(value) {
+            Plain::Nested => self.read_nested(value).map(Some),
+            plain => self.read_plain(plain),
+        }
+    }
+
+    /// The same of an attribute as it lies in JSON. `nested` holds what has to be read for it.
+    pub fn read_attribute<'a>(
+        &self,
+        attribute: &Attribute<'a>,
+        nested: &'a mut Option<Value>,
+    ) -> Result<Option<Typed<'a>>, Mismatch> {
+        if attribute.plain != Plain::Nested {
+            return self.read_plain(attribute.plain);
+        }
+        // What is usual is read in place.
+        if let (FeatureType::GeoPoint, Some((lat, lon))) = (self, attribute.degrees()) {
+            return place(number::to_f64(lat), number::to_f64(lon)).map(Some);
+        }
+        if let (FeatureType::Vector { dims }, Some(numbers)) = (self, attribute.numbers()) {
+            return vector(numbers.into_iter().map(Some), *dims).map(|vector| Some(Typed::Vector(vector)));
+        }
+        *nested = attribute.to_value();
+        let value = nested.as_ref().ok_or_else(|| content("a value"))?;
+        self.read_nested(value).map(Some)
+    }
+
+    fn read_plain<'a>(&self, plain: Plain<'a>) -> Result<Option<Typed<'a>>, Mismatch> {
+        let typed = match (self, plain) {
+            (_, Plain::Null) => return Ok(None),
+            (FeatureType::Keyword | FeatureType::Text, Plain::S(text)) => Typed::Text(text),
+            (FeatureType::Long, Plain::N(number)) => {
+                Typed::Long(number::to_i64(number).ok_or_else(|| content("a whole number of 64 bits"))?)
             }
-            (FeatureType::Double, Value::N(number)) => Typed::Double(finite(number)?),
-            (FeatureType::Decimal { precision, scale }, Value::N(number)) => Typed::Decimal(
-                number
-                    .to_decimal(*precision, *scale)
+            (FeatureType::Double, Plain::N(number)) => Typed::Double(finite(number)?),
+            (FeatureType::Decimal { precision, scale }, Plain::N(number)) => Typed::Decimal(
+                number::to_decimal(number, *precision, *scale)
                     .ok_or_else(|| Mismatch::Content(format!("exact in decimal({precision},{scale})")))?,
             ),
-            (FeatureType::Bool, Value::Bool(truth)) => Typed::Bool(*truth),
-            (FeatureType::Timestamp, Value::N(_) | Value::S(_)) => Typed::Timestamp(moment(value)?),
-            (FeatureType::Date, Value::S(text)) => Typed::Date(day(text)?),
+            (FeatureType::Bool, Plain::Bool(truth)) => Typed::Bool(truth),
+            (FeatureType::Timestamp, Plain::N(_) | Plain::S(_)) => Typed::Timestamp(moment_of(plain)?),
+            (FeatureType::Date, Plain::S(text)) => Typed::Date(day(text)?),
+            (_, plain) => {
+                let found = match plain {
+                    Plain::S(_) => "S",
+                    Plain::N(_) => "N",
+                    Plain::Bool(_) => "BOOL",
+                    Plain::Null | Plain::Nested => "NULL",
+                };
+                return Err(Mismatch::Type { expected: self.name(), found });
+            }
+        };
+        Ok(Some(typed))
+    }
+
+    fn read_nested<'a>(&self, value: &'a Value) -> Result<Typed<'a>, Mismatch> {
+        Ok(match (self, value) {
             (FeatureType::Binary, Value::B(bytes)) => Typed::Binary(bytes),
-            (FeatureType::GeoPoint, Value::M(_)) => geo_point(value)?,
-            (FeatureType::Vector { dims }, Value::L(list)) => Typed::Vector(vector(list, *dims)?),
+            (FeatureType::GeoPoint, Value::M(map)) => {
+                let degree = |name: &str| map.get(name).and_then(Value::as_number).map_or(f64::NAN, Number::to_f64);
+                let two = map.len() == 2;
+                place(if two { degree("lat") } else { f64::NAN }, degree("lon"))?
+            }
+            (FeatureType::Vector { dims }, Value::L(list)) => {
+                let numbers = list.iter().map(|value| value.as_number().map(Number::as_str));
+                Typed::Vector(vector(numbers, *dims)?)
+            }
             (FeatureType::KeywordSet, Value::Ss(set)) => Typed::KeywordSet(set),
             (FeatureType::NumberSet, Value::Ns(set)) => {
-                Typed::NumberSet(set.iter().map(finite).collect::<Result<_, _>>()?)
+                Typed::NumberSet(set.iter().map(|number| finite(number.as_str())).collect::<Result<_, _>>()?)
             }
             (FeatureType::Json, Value::M(_) | Value::L(_)) => {
                 Typed::Json(serde_json::to_string(value).map_err(|_| content("JSON"))?)
             }
-            _ => return Err(wrong()),
-        };
-        Ok(Some(typed))
+            _ => return Err(Mismatch::Type { expected: self.name(), found: value.descriptor() }),
+        })
     }
 }
 
 /// A moment as producers write it: epoch milliseconds (N) or RFC 3339 (S).
 pub fn moment(value: &Value) -> Result<Timestamp, Mismatch> {
-    let read = match value {
-        Value::N(number) => number.to_i64().map(Timestamp::from_millis),
-        Value::S(text) => Timestamp::parse_rfc3339(text),
-        _ => None,
+    moment_of(Plain::of(value))
+}
+
+/// The same of an attribute as it lies in JSON.
+pub fn moment_of(plain: Plain<'_>) -> Result<Timestamp, Mismatch> {
+    let read = match plain {
+        Plain::N(number) => number::to_i64(number).map(Timestamp::from_millis),
+        Plain::S(text) => Timestamp::parse_rfc3339(text),
+        Plain::Bool(_) | Plain::Null | Plain::Nested => None,
     };
     read.ok_or_else(|| content("a moment in epoch milliseconds (N) or RFC 3339 (S)"))
 }
@@ -111,8 +164,8 @@ fn content(expected: &str) -> Mismatch {
 }
 
 /// DynamoDB's numbers reach 1e126, well inside a double.
-fn finite(number: &Number) -> Result<f64, Mismatch> {
-    let double = number.to_f64();
+fn finite(number: &str) -> Result<f64, Mismatch> {
+    let double = number::to_f64(number);
     if double.is_finite() { Ok(double) } else { Err(content("a number that a double can hold")) }
 }
 
@@ -122,26 +175,23 @@ fn day(text: &str) -> Result<i32, Mismatch> {
     Ok(date.to_julian_day() - time::macros::date!(1970 - 01 - 01).to_julian_day())
 }
 
-fn geo_point(value: &Value) -> Result<Typed<'_>, Mismatch> {
-    let Value::M(map) = value else { return Err(content("a map of lat and lon")) };
-    let degree = |name: &str, limit: f64| {
-        map.get(name).and_then(Value::as_number).map(Number::to_f64).filter(|degree| degree.abs() <= limit)
-    };
-    match (map.len(), degree("lat", 90.0), degree("lon", 180.0)) {
-        (2, Some(lat), Some(lon)) => Ok(Typed::GeoPoint { lat, lon }),
-        _ => Err(content("a map of lat (-90 to 90) and lon (-180 to 180), both numbers")),
+/// From degrees; what is none is not a number.
+fn place(lat: f64, lon: f64) -> Result<Typed<'static>, Mismatch> {
+    if lat.abs() <= 90.0 && lon.abs() <= 180.0 {
+        return Ok(Typed::GeoPoint { lat, lon });
     }
+    Err(content("a map of lat (-90 to 90) and lon (-180 to 180), both numbers"))
 }
 
-fn vector(list: &[Value], dims: u16) -> Result<Vec<f32>, Mismatch> {
+fn vector<'a>(numbers: impl ExactSizeIterator<Item = Option<&'a str>>, dims: u16) -> Result<Vec<f32>, Mismatch> {
     let wrong = || Mismatch::Content(format!("a list of {dims} numbers that floats can hold"));
-    if list.len() != usize::from(dims) {
+    if numbers.len() != usize::from(dims) {
         return Err(wrong());
     }
-    let float = |value: &Value| {
-        value.as_number().map(|number| number.to_f64() as f32).filter(|float| float.is_finite()).ok_or_else(wrong)
+    let float = |number: Option<&str>| {
+        number.map(|number| number::to_f64(number) as f32).filter(|float| float.is_finite()).ok_or_else(wrong)
     };
-    list.iter().map(float).collect()
+    numbers.map(float).collect()
 }
 
 #[cfg(test)]
@@ -150,6 +200,17 @@ mod tests {
 
     fn value(json: &str) -> Value {
         serde_json::from_str(json).unwrap()
+    }
+
+    /// Read as a value and as it lies in JSON; both must agree.
+    fn read(feature_type: FeatureType, json: &str) -> Result<Option<String>, Mismatch> {
+        let value = value(json);
+        let as_value = feature_type.read(&value).map(|typed| typed.map(|typed| format!("{typed:?}")));
+        let mut nested = None;
+        let attribute = Attribute::of(&value, json);
+        let in_place = feature_type.read_attribute(&attribute, &mut nested);
+        assert_eq!(in_place.map(|typed| typed.map(|typed| format!("{typed:?}"))), as_value, "{feature_type:?} {json}");
+        as_value
     }
 
     #[test]
@@ -170,6 +231,44 @@ mod tests {
         }
         let two = FeatureType::Vector { dims: 2 };
         assert_eq!(two.read(&value(r#"{"L":[{"N":"1"},{"N":"0.5"}]}"#)).unwrap(), Some(Typed::Vector(vec![1.0, 0.5])));
+    }
+
+    #[test]
+    fn an_attribute_in_json_reads_as_its_value() {
+        let values = [
+            r#"{"S":"2013-01-02"}"#,
+            r#"{"N":"12.50"}"#,
+            r#"{"BOOL":true}"#,
+            r#"{"NULL":true}"#,
+            r#"{"B":"AP8="}"#,
+            r#"{"SS":["a"]}"#,
+            r#"{"NS":["1","2.5"]}"#,
+            r#"{"BS":["AP8="]}"#,
+            r#"{"L":[{"N":"1"},{"N":"0.5"}]}"#,
+            r#"{"L":[{"N":"1"},{"S":"x"}]}"#,
+            r#"{"M":{"lat":{"N":"40.6"},"lon":{"N":"-73.8"}}}"#,
+            r#"{"M":{"lat":{"N":"40.6"},"lon":{"N":"-73.8"},"x":{"NULL":true}}}"#,
+            r#"{"M":{"lat":{"N":"99"},"lon":{"N":"-73.8"}}}"#,
+            r#"{"M":{"l\"at":{"S":"\\"}}}"#,
+        ];
+        let types = [
+            FeatureType::Keyword,
+            FeatureType::Text,
+            FeatureType::Long,
+            FeatureType::Double,
+            FeatureType::Decimal { precision: 5, scale: 2 },
+            FeatureType::Bool,
+            FeatureType::Timestamp,
+            FeatureType::Date,
+            FeatureType::Binary,
+            FeatureType::GeoPoint,
+            FeatureType::Vector { dims: 2 },
+            FeatureType::KeywordSet,
+            FeatureType::NumberSet,
+            FeatureType::Json,
+        ];
+        let read = values.iter().flat_map(|json| types.iter().map(|of| read(*of, json)));
+        assert_eq!(read.filter(Result::is_ok).count(), 14 + 17, "fourteen of NULL, and those of the right type");
     }
 
     #[test]
@@ -194,7 +293,7 @@ mod tests {
             (FeatureType::Vector { dims: 1 }, r#"{"L":[{"N":"1e60"}]}"#),
         ];
         for (feature_type, json) in refused {
-            assert!(feature_type.read(&value(json)).is_err(), "{feature_type:?} {json}");
+            assert!(read(feature_type, json).is_err(), "{feature_type:?} {json}");
         }
     }
 }

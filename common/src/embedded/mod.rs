@@ -108,9 +108,13 @@ impl ChangeLog for EmbeddedLog {
 async fn blocking<T: Send + 'static>(
     work: impl FnOnce() -> Result<T, LogError> + Send + 'static,
 ) -> Result<T, LogError> {
-    match tokio::task::spawn_blocking(work).await {
+    blocked(tokio::task::spawn_blocking(work).await)
+}
+
+fn blocked<T>(outcome: Result<Result<T, LogError>, tokio::task::JoinError>) -> Result<T, LogError> {
+    match outcome {
         Ok(outcome) => outcome,
-        Err(error) => Err(LogError::Unavailable(format!("the write did not finish: {error}"))),
+        Err(error) => Err(LogError::Unavailable(format!("the work did not finish: {error}"))),
     }
 }
 

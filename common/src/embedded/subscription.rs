@@ -5,9 +5,10 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use tokio::sync::watch;
+use tokio::task::JoinHandle;
 
-use super::blocking;
 use super::store::Store;
+use super::{blocked, blocking};
 use crate::change::TableName;
 use crate::log::{Delivery, LogError, LogRecord, Offset, Subscription, TablePartition};
 
@@ -22,6 +23,14 @@ pub(super) struct EmbeddedSubscription {
     assigned: bool,
     started: BTreeMap<TablePartition, Offset>,
     paused: BTreeSet<TablePartition>,
+    reading: Option<Reading>,
+}
+
+/// A read on its way. It outlives a caller that waits for something else meanwhile, whose log would otherwise be read
+/// again for every interruption.
+struct Reading {
+    from: BTreeMap<TablePartition, Offset>,
+    work: JoinHandle<Result<Vec<LogRecord>, LogError>>,
 }
 
 impl EmbeddedSubscription {
@@ -34,6 +43,7 @@ impl EmbeddedSubscription {
             assigned: false,
             started: BTreeMap::new(),
             paused: BTreeSet::new(),
+            reading: None,
         }
     }
 
@@ -45,25 +55,46 @@ impl EmbeddedSubscription {
         self.tables.iter().flat_map(of).collect()
     }
 
-    /// A share of the budget for each partition, so that a busy one does not starve the others. The positions move only
-    /// when the records are in hand, so nothing is lost when this is cancelled.
+    /// The positions move only when the records are in hand, so nothing is lost when this is cancelled.
     async fn read(&mut self) -> Result<Vec<LogRecord>, LogError> {
+        let reading = match self.reading.take() {
+            Some(reading) => reading,
+            None => Reading::begin(self.store.clone(), self.open()),
+        };
+        // In its place while it is waited for.
+        let outcome = (&mut self.reading.insert(reading).work).await;
+        let from = self.reading.take().map(|reading| reading.from).unwrap_or_default();
+        let mut records = blocked(outcome)?;
+        // What was started elsewhere or paused since is read again, when its time comes.
+        let open = self.open();
+        records.retain(|record| open.get(&record.at).is_some_and(|next| from.get(&record.at) == Some(next)));
+        for record in &records {
+            if let Some(next) = self.started.get_mut(&record.at) {
+                *next = record.offset.next();
+            }
+        }
+        Ok(records)
+    }
+
+    fn open(&self) -> BTreeMap<TablePartition, Offset> {
         let open = self.started.iter().filter(|(at, _)| !self.paused.contains(at));
-        let open: Vec<_> = open.map(|(at, next)| (at.clone(), *next)).collect();
-        let store = self.store.clone();
-        let records = blocking(move || {
+        open.map(|(at, next)| (at.clone(), *next)).collect()
+    }
+}
+
+impl Reading {
+    /// A share of the budget for each partition, so that a busy one does not starve the others.
+    fn begin(store: Arc<Store>, from: BTreeMap<TablePartition, Offset>) -> Reading {
+        let open = from.clone();
+        let work = tokio::task::spawn_blocking(move || {
             let share = DELIVERY_BYTES / open.len().max(1);
             let mut records = Vec::new();
             for (at, next) in open {
                 records.extend(store.read(&at, next, share)?);
             }
             Ok(records)
-        })
-        .await?;
-        for record in &records {
-            self.started.insert(record.at.clone(), record.offset.next());
-        }
-        Ok(records)
+        });
+        Reading { from, work }
     }
 }
 
@@ -77,9 +108,14 @@ impl Subscription for EmbeddedSubscription {
         loop {
             // Seen before it is read: what is published in between wakes the next round.
             self.published.borrow_and_update();
+            let stale = self.reading.is_some();
             let records = self.read().await?;
             if !records.is_empty() {
                 return Ok(Delivery::Records(records));
+            }
+            if stale {
+                // Of what is open now, it may have said nothing.
+                continue;
             }
             if self.published.changed().await.is_err() {
                 return Err(LogError::Unavailable("the log is closed".into()));

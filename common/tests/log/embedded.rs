@@ -1,7 +1,7 @@
 use headwater_common::embedded::{EmbeddedLog, Layout};
 use headwater_common::log::*;
 
-use crate::conformance::{self, event, records, table, within, writers};
+use headwater_conformance::{event, reader, records, table, within, writers};
 
 fn new_log() -> (tempfile::TempDir, EmbeddedLog) {
     let folder = tempfile::tempdir().unwrap();
@@ -9,26 +9,12 @@ fn new_log() -> (tempfile::TempDir, EmbeddedLog) {
     (folder, log)
 }
 
-macro_rules! conforms {
-    ($($name:ident),* $(,)?) => {$(
-        #[tokio::test]
-        async fn $name() {
-            let (_folder, log) = new_log();
-            conformance::$name(&log).await;
-        }
-    )*};
+async fn on(test: impl AsyncFnOnce(&dyn ChangeLog)) {
+    let (_folder, log) = new_log();
+    test(&log).await;
 }
 
-conforms!(
-    a_commit_is_visible_whole_and_in_order,
-    a_fenced_writer_changes_nothing,
-    a_batch_that_is_refused_leaves_no_trace,
-    a_mark_follows_what_it_speaks_of,
-    a_reader_goes_on_from_the_offset_that_it_names,
-    a_pause_loses_nothing,
-    a_member_that_left_can_write_no_more,
-    the_ledger_holds_the_last_entry_of_a_key_until_it_is_forgotten,
-);
+headwater_conformance::conforms!(on);
 
 #[tokio::test]
 async fn offsets_and_identity_survive_being_closed() {
@@ -41,7 +27,7 @@ async fn offsets_and_identity_survive_being_closed() {
         let writer = writers.values_mut().next().unwrap();
         let batch = CommitBatch { events: vec![event("k", &round.to_string())], ..CommitBatch::default() };
         let _ = writer.commit(batch).await.unwrap();
-        let read = records(&mut *conformance::reader(&log, "g").await, round + 1).await;
+        let read = records(&mut reader(&log, "g").await, round + 1).await;
         let texts: Vec<_> = read.iter().map(|record| (record.offset.0 as usize, record.value.to_vec())).collect();
         let wanted: Vec<_> = (0..=round).map(|n| (n, n.to_string().into_bytes())).collect();
         assert_eq!(texts, wanted);
@@ -75,8 +61,8 @@ fn a_log_without_slots_or_partitions_is_refused_before_anything_is_written() {
 async fn a_reader_that_waits_is_woken_by_the_next_commit() {
     let (_folder, log) = new_log();
     let (_member, mut writers) = writers(&log).await;
-    let mut reader = conformance::reader(&log, "g").await;
-    let waiting = tokio::spawn(async move { within(reader.next()).await });
+    let mut reading = reader(&log, "g").await;
+    let waiting = tokio::spawn(async move { within(reading.next()).await });
     let writer = writers.values_mut().next().unwrap();
     let batch = CommitBatch { events: vec![event("k", "v")], ..CommitBatch::default() };
     let _ = writer.commit(batch).await.unwrap();
@@ -90,7 +76,7 @@ async fn a_record_is_trimmed_when_it_is_old_and_every_group_has_it() {
     let log = EmbeddedLog::open(folder.path(), layout).unwrap();
     let (_member, mut writers) = writers(&log).await;
     let writer = writers.values_mut().next().unwrap();
-    let mut readers = [conformance::reader(&log, "lake").await, conformance::reader(&log, "index").await];
+    let mut readers = [reader(&log, "lake").await, reader(&log, "index").await];
     for value in ["0", "1", "2"] {
         let _ = writer.commit(CommitBatch { events: vec![event("k", value)], ..CommitBatch::default() }).await.unwrap();
     }

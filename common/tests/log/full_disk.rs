@@ -1,34 +1,11 @@
 //! A disk that fills up: what was acknowledged stays, what was refused can be tried again, and nothing is there twice.
 
-use std::path::Path;
-use std::process::Command;
-
 use headwater_common::embedded::{EmbeddedLog, Layout};
 use headwater_common::log::*;
 
-use crate::conformance::{self, event, records, shard, writers};
+use headwater_conformance::{event, reader, records, shard, writers};
 
-/// A file system of a fixed size, which only root can mount.
-struct SmallDisk(tempfile::TempDir);
-
-impl SmallDisk {
-    fn mount(megabytes: usize) -> Option<SmallDisk> {
-        let folder = tempfile::tempdir().unwrap();
-        let size = format!("size={megabytes}m");
-        let mounted = Command::new("mount").args(["-t", "tmpfs", "-o", &size, "tmpfs"]).arg(folder.path()).output();
-        mounted.is_ok_and(|output| output.status.success()).then_some(SmallDisk(folder))
-    }
-
-    fn path(&self) -> &Path {
-        self.0.path()
-    }
-}
-
-impl Drop for SmallDisk {
-    fn drop(&mut self) {
-        Command::new("umount").arg("--lazy").arg(self.0.path()).output().ok();
-    }
-}
+use crate::small_disk::SmallDisk;
 
 fn batch(round: u64) -> CommitBatch {
     let value = format!("{round}:{}", "x".repeat(100_000));
@@ -67,7 +44,7 @@ async fn a_full_disk_refuses_commits_and_the_log_goes_on_when_there_is_room() {
         assert_eq!(durable.events, 1);
     }
     let wanted = usize::try_from(round + 20).unwrap();
-    let read = records(&mut *conformance::reader(&log, "g").await, wanted).await;
+    let read = records(&mut reader(&log, "g").await, wanted).await;
     let rounds: Vec<u64> = read
         .iter()
         .map(|record| String::from_utf8_lossy(&record.value).split(':').next().unwrap().parse().unwrap())

@@ -10,7 +10,7 @@ use headwater_common::change::TableName;
 use headwater_common::embedded::{EmbeddedLog, Layout};
 use headwater_common::log::{ChangeLog, Delivery, Offset};
 
-use crate::conformance::{ledger, within};
+use headwater_conformance::{ledger, within};
 
 /// Kills in the short form; `HEADWATER_KILLS=1000` for the long one.
 const KILLS: usize = 20;

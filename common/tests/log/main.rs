@@ -3,7 +3,8 @@
 // Everything here is a test; clippy's own allowance covers only functions that are marked so.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
-mod conformance;
 mod embedded;
 mod full_disk;
 mod kills;
+#[path = "../../../tests/whole/small_disk.rs"]
+mod small_disk;
