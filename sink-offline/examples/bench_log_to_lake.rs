@@ -22,7 +22,7 @@ use headwater_common::order::{SequenceNumber, Version};
 use headwater_common::progress::SinkProgress;
 use headwater_common::value::Item;
 use headwater_sink_offline::encode::Rows;
-use headwater_sink_offline::plan::Plan;
+use headwater_sink_offline::plan::{Plan, Values};
 use headwater_sink_offline::{Lake, Settings, SinkOffline, file};
 use tokio_util::sync::CancellationToken;
 
@@ -138,8 +138,9 @@ fn decoding(rows: u64) -> Duration {
     let records: Vec<_> = (0..rows).map(record).collect();
     let mut gathered = Rows::new(Arc::new(Plan::of(&entity()).unwrap()));
     let start = processor();
+    let mut values = Values::default();
     for record in &records {
-        gathered.push_canonical(&at.table, record).unwrap();
+        gathered.push_canonical(&at.table, record, &mut values).unwrap();
     }
     processor() - start
 }
@@ -159,7 +160,7 @@ async fn sink(log: &EmbeddedLog, rows: u64) -> Duration {
         log: Arc::new(log.clone()),
         lake: Lake::local(folder.path()).unwrap(),
         entities: vec![entity()],
-        settings: Settings { flush_ms: 100, idle_complete_ms: 1, ..Settings::default() },
+        settings: Settings { flush_ms: 300, idle_complete_ms: 1, ..Settings::default() },
         clock: Arc::new(SystemClock),
         health: health.clone(),
     };
@@ -187,12 +188,22 @@ fn median(mut runs: Vec<f64>) -> f64 {
 
 #[tokio::main]
 async fn main() {
-    let mut arguments = std::env::args().skip(1).map(|argument| argument.parse::<u64>().unwrap());
-    let (rows, runs) = (arguments.next().unwrap_or(300_000), arguments.next().unwrap_or(5));
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let number = |at: usize, default| arguments.get(at).map_or(default, |argument| argument.parse::<u64>().unwrap());
+    let (rows, runs) = (number(0, 300_000), number(1, 5));
     let folder = tempfile::tempdir().unwrap();
     let log = EmbeddedLog::open(folder.path(), Layout::default()).unwrap();
     fill(&log, rows).await;
     let rate = |time: Duration| rows as f64 / time.as_secs_f64();
+    if arguments.get(2).is_some_and(|only| only == "sink") {
+        eprintln!("filled");
+        for _ in 0..runs {
+            let before = processor();
+            sink(&log, rows).await;
+            println!("{:.0} rows per second of processor", rate(processor() - before));
+        }
+        return;
+    }
     let (mut base, mut whole, mut one_core) = (Vec::new(), Vec::new(), Vec::new());
     for _ in 0..runs {
         let (encoding, bytes) = tokio::task::spawn_blocking(move || encoding(rows)).await.unwrap();

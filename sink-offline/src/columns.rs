@@ -26,6 +26,9 @@ pub fn micros(moment: Timestamp) -> Option<i64> {
     moment.as_millis().checked_mul(1000)
 }
 
+/// Room for a text, about.
+const TEXT_BYTES: usize = 16;
+
 /// A feature's column while it is filled.
 pub(crate) enum FeatureColumn {
     String(StringBuilder),
@@ -44,22 +47,25 @@ pub(crate) enum FeatureColumn {
 }
 
 impl FeatureColumn {
-    pub(crate) fn new(column_type: ColumnType) -> FeatureColumn {
+    pub(crate) fn with_capacity(column_type: ColumnType, rows: usize) -> FeatureColumn {
         match column_type {
-            ColumnType::String => FeatureColumn::String(StringBuilder::new()),
-            ColumnType::Int => FeatureColumn::Int(Int32Builder::new()),
-            ColumnType::Long => FeatureColumn::Long(Int64Builder::new()),
-            ColumnType::Double => FeatureColumn::Double(Float64Builder::new()),
+            ColumnType::String => FeatureColumn::String(StringBuilder::with_capacity(rows, rows * TEXT_BYTES)),
+            ColumnType::Int => FeatureColumn::Int(Int32Builder::with_capacity(rows)),
+            ColumnType::Long => FeatureColumn::Long(Int64Builder::with_capacity(rows)),
+            ColumnType::Double => FeatureColumn::Double(Float64Builder::with_capacity(rows)),
             ColumnType::Decimal { .. } => {
-                FeatureColumn::Decimal(Decimal128Builder::new().with_data_type(column_type.arrow()))
+                let builder = Decimal128Builder::with_capacity(rows);
+                FeatureColumn::Decimal(builder.with_data_type(column_type.arrow()))
             }
-            ColumnType::Bool => FeatureColumn::Bool(BooleanBuilder::new()),
-            ColumnType::Timestamp => FeatureColumn::Timestamp(timestamps(0)),
-            ColumnType::Date => FeatureColumn::Date(Date32Builder::new()),
+            ColumnType::Bool => FeatureColumn::Bool(BooleanBuilder::with_capacity(rows)),
+            ColumnType::Timestamp => FeatureColumn::Timestamp(timestamps(rows)),
+            ColumnType::Date => FeatureColumn::Date(Date32Builder::with_capacity(rows)),
             ColumnType::Binary => FeatureColumn::Binary(BinaryBuilder::new()),
-            ColumnType::GeoPoint => {
-                FeatureColumn::GeoPoint { lat: Float64Builder::new(), lon: Float64Builder::new(), valid: Vec::new() }
-            }
+            ColumnType::GeoPoint => FeatureColumn::GeoPoint {
+                lat: Float64Builder::with_capacity(rows),
+                lon: Float64Builder::with_capacity(rows),
+                valid: Vec::with_capacity(rows),
+            },
             ColumnType::Strings => FeatureColumn::Strings(strings()),
             ColumnType::Floats => {
                 FeatureColumn::Floats(ListBuilder::new(Float32Builder::new()).with_field(element(DataType::Float32)))

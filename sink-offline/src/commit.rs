@@ -30,16 +30,19 @@ const STALE_AFTER: Duration = Duration::from_secs(3600);
 /// Commits of others in a row that one commit gives way to.
 const MAX_CONFLICTS: usize = 64;
 
+/// The pause after a conflict with a commit that is not to be seen yet: a store may answer so while another's is on its way.
+const UNSEEN_PAUSE: Duration = Duration::from_millis(50);
+
 /// The one writer of a table in this process.
 pub struct Committer {
     location: TableLocation,
     plan: Arc<Plan>,
     log: LogId,
     state: TableState,
+    /// Of the log, where that is known.
+    partitions: Option<usize>,
     /// When `state` was last known to be the newest.
     confirmed: Timestamp,
-    /// A request was made whose outcome is not known yet.
-    uncertain: bool,
 }
 
 /// The property of a table that says how many partitions its log has.
@@ -64,8 +67,8 @@ impl Committer {
         Committer::open_of(location, plan, log, None, clock).await
     }
 
-    /// The same, of a log of so many partitions: a new table says how many, so that who reads it knows when each of
-    /// them has said how far it is complete.
+    /// The same, of a log of so many partitions: the table says how many, so that who reads it knows when each of them
+    /// has said how far it is complete.
     pub async fn open_of(
         location: TableLocation,
         plan: Arc<Plan>,
@@ -78,7 +81,7 @@ impl Committer {
             Some(state) => state,
             None => create(&location, &plan, partitions, confirmed).await?,
         };
-        let mut committer = Committer { location, plan, log, state, confirmed, uncertain: false };
+        let mut committer = Committer { location, plan, log, state, partitions, confirmed };
         committer.fit(clock).await?;
         Ok(committer)
     }
@@ -107,7 +110,7 @@ impl Committer {
     /// Makes the moves, with the rows of `add`, in one version. An error leaves it open whether it happened; the next call
     /// with the same moves finds out before it does anything.
     pub async fn commit(&mut self, moves: &Moves, add: Option<&Add>, clock: &dyn Clock) -> Result<Committed, Error> {
-        if self.uncertain || clock.now().since(self.confirmed) > STALE_AFTER {
+        if clock.now().since(self.confirmed) > STALE_AFTER {
             self.reload(clock).await?;
         }
         for conflicts in 0..MAX_CONFLICTS {
@@ -130,7 +133,9 @@ impl Committer {
                 }
                 return Err(Error::store(self.place(), error));
             }
-            caught_up?;
+            if !caught_up? {
+                tokio::time::sleep(UNSEEN_PAUSE).await;
+            }
             self.fit(clock).await?;
         }
         let source = "others commit too often".into();
@@ -158,15 +163,14 @@ impl Committer {
     async fn put(&mut self, actions: &[Action], clock: &dyn Clock) -> object_store::Result<()> {
         let generic = |source: serde_json::Error| object_store::Error::Generic { store: "lake", source: source.into() };
         let body = body(actions).map_err(generic)?;
-        self.uncertain = true;
         put_commit(&self.location, self.state.version + 1, &body).await?;
-        self.uncertain = false;
         self.confirmed = clock.now();
         self.state.advance(&body).map_err(generic)
     }
 
-    /// Takes in what was committed since. Where something must be there and is not, the log was cleaned up: load anew.
-    async fn catch_up(&mut self, must_find: bool, clock: &dyn Clock) -> Result<(), Error> {
+    /// Takes in what was committed since, if anything was. Where something must be there and is not, the log was cleaned
+    /// up: load anew.
+    async fn catch_up(&mut self, must_find: bool, clock: &dyn Clock) -> Result<bool, Error> {
         let asked = clock.now();
         let before = self.state.version;
         while let Some(body) = read_commit(&self.location, self.state.version + 1).await? {
@@ -176,11 +180,11 @@ impl Committer {
             })?;
         }
         if must_find && self.state.version == before {
-            return self.reload(clock).await;
+            self.reload(clock).await?;
+        } else {
+            self.confirmed = asked;
         }
-        self.confirmed = asked;
-        self.uncertain = false;
-        Ok(())
+        Ok(self.state.version > before)
     }
 
     async fn reload(&mut self, clock: &dyn Clock) -> Result<(), Error> {
@@ -188,7 +192,6 @@ impl Committer {
         let gone = || Error::Corrupt { place: self.location.to_string(), reason: "the table is gone".into() };
         self.state = load(&self.location).await?.ok_or_else(gone)?;
         self.confirmed = asked;
-        self.uncertain = false;
         self.fit(clock).await
     }
 
@@ -200,17 +203,16 @@ impl Committer {
                 let (reader, writer) = (protocol.min_reader_version, protocol.min_writer_version);
                 return Err(Error::Protocol { place: self.location.to_string(), reader, writer });
             }
-            let evolved = self.plan.schema.evolve(&self.location.name, &self.state.metadata.schema_string);
-            let place = || self.location.to_string();
-            let Some(schema_string) = evolved.map_err(|source| Error::TableSchema { place: place(), source })? else {
-                return Ok(());
-            };
-            let metadata = Metadata { schema_string, ..self.state.metadata.clone() };
+            let Some(metadata) = self.wanted_metadata()? else { return Ok(()) };
             let info = self.info("ADD COLUMNS", clock.now(), None);
             let actions = [Action::CommitInfo(info), Action::MetaData(Box::new(metadata))];
             match self.put(&actions, clock).await {
-                Ok(()) => tracing::info!(table = self.location.name, version = self.state.version, "columns added"),
-                Err(error) if is_conflict(&error) => Box::pin(self.catch_up_plainly(clock)).await?,
+                Ok(()) => tracing::info!(table = self.location.name, version = self.state.version, "metadata changed"),
+                Err(error) if is_conflict(&error) => {
+                    if !Box::pin(self.catch_up_plainly(clock)).await? {
+                        tokio::time::sleep(UNSEEN_PAUSE).await;
+                    }
+                }
                 Err(error) => return Err(Error::store(self.place(), error)),
             }
         }
@@ -218,8 +220,28 @@ impl Committer {
         Err(Error::store(self.place(), object_store::Error::Generic { store: "lake", source }))
     }
 
-    async fn catch_up_plainly(&mut self, clock: &dyn Clock) -> Result<(), Error> {
+    async fn catch_up_plainly(&mut self, clock: &dyn Clock) -> Result<bool, Error> {
         self.catch_up(true, clock).await
+    }
+
+    /// The metadata that the table shall have, if that is not what it has.
+    fn wanted_metadata(&self) -> Result<Option<Metadata>, Error> {
+        let found = &self.state.metadata;
+        let evolved = self.plan.schema.evolve(&self.location.name, &found.schema_string);
+        let schema_string =
+            evolved.map_err(|source| Error::TableSchema { place: self.location.to_string(), source })?;
+        let known: Option<usize> =
+            found.configuration.get(PARTITIONS_PROPERTY).and_then(|partitions| partitions.parse().ok());
+        // A log may get more partitions: who reads the table must wait for the word of the new ones too.
+        let grown = self.partitions.filter(|partitions| known.is_some_and(|known| known < *partitions));
+        if schema_string.is_none() && grown.is_none() {
+            return Ok(None);
+        }
+        let mut metadata = found.clone();
+        metadata.schema_string = schema_string.unwrap_or(metadata.schema_string);
+        let grown = grown.map(|partitions| (PARTITIONS_PROPERTY.to_owned(), partitions.to_string()));
+        metadata.configuration.extend(grown);
+        Ok(Some(metadata))
     }
 
     fn info(&self, operation: &str, now: Timestamp, flush: Option<FlushInfo>) -> CommitInfo {

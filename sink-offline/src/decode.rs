@@ -11,7 +11,7 @@ use headwater_common::log::{LogRecord, Offset};
 
 use crate::encode::{Pushed, Rows};
 use crate::gathered::Gathered;
-use crate::plan::Plan;
+use crate::plan::{Plan, Values};
 
 /// Records of one table, in order within each partition.
 pub(crate) struct Undecoded {
@@ -64,10 +64,11 @@ pub(crate) fn decode(undecoded: Undecoded) -> Decoded {
     let Undecoded { table, plan, opening, records, bytes } = undecoded;
     let mut rows = Rows::with_capacity(plan, records.len(), bytes);
     let (mut last, mut marks, mut tally) = (BTreeMap::new(), Vec::new(), Tally::default());
+    let mut values = Values::default();
     for record in &records {
         let partition = record.at.partition;
         last.insert(partition, record.offset);
-        if let Some(pushed) = rows.push_canonical(&table, record) {
+        if let Some(pushed) = rows.push_canonical(&table, record, &mut values) {
             tally.count(pushed);
             continue;
         }

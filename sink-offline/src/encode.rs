@@ -3,21 +3,23 @@
 //! Promises that every record becomes exactly one row: an attribute that is not of its declared type goes to `_rescued`
 //! and leaves its column null, a record that can't be decoded goes there whole.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use arrow::array::{ArrayRef, Int32Builder, Int64Builder, ListBuilder, StringBuilder, TimestampMicrosecondBuilder};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
+use headwater_common::attribute::{Attribute, Plain};
 use headwater_common::canonical;
 use headwater_common::change::{Change, Op, TableName};
 use headwater_common::clock::Timestamp;
-use headwater_common::key::ItemKey;
+use headwater_common::key::{KeyRef, text_into};
 use headwater_common::log::{LogRecord, Offset};
-use headwater_common::number::Number;
+use headwater_common::number;
 use headwater_common::order::{SequenceNumber, Version};
-use headwater_common::typed::moment;
-use headwater_common::value::Value;
+use headwater_common::typed::moment_of;
+use headwater_common::value::Item;
+use serde_json::value::RawValue;
 
 use crate::columns::{FeatureColumn, micros, strings, timestamps};
 use crate::gathered::Gathered;
@@ -48,7 +50,9 @@ pub struct Rows {
     error: StringBuilder,
     rows: usize,
     bytes: usize,
-    values: Values,
+    /// Room for a key's canonical bytes, and their text.
+    key_bytes: Vec<u8>,
+    key_text: String,
 }
 
 /// What a change had to say when it became a row.
@@ -62,7 +66,7 @@ pub struct Pushed {
 
 /// What a row holds of a change beside its image.
 struct Head<'a> {
-    key: &'a ItemKey,
+    key: KeyRef<'a>,
     version: Version,
     op: Op,
     created: Timestamp,
@@ -82,7 +86,8 @@ impl Rows {
 
     /// With room for so many rows, from records of so many bytes in all.
     pub fn with_capacity(plan: Arc<Plan>, rows: usize, bytes: usize) -> Rows {
-        let features = plan.schema.features().iter().map(|column| FeatureColumn::new(column.column_type)).collect();
+        let features = plan.schema.features().iter();
+        let features = features.map(|column| FeatureColumn::with_capacity(column.column_type, rows)).collect();
         let text = |width: usize| StringBuilder::with_capacity(rows, rows * width);
         Rows {
             plan,
@@ -105,7 +110,8 @@ impl Rows {
             error: text(0),
             rows: 0,
             bytes: 0,
-            values: Values::default(),
+            key_bytes: Vec::new(),
+            key_text: String::new(),
         }
     }
 
@@ -124,13 +130,12 @@ impl Rows {
 
     /// Appends a change.
     pub fn push(&mut self, partition: u16, offset: Offset, change: &Change) -> Pushed {
-        let mut values = std::mem::take(&mut self.values);
-        let json = change.after.as_ref().map(|item| {
-            self.plan.read(item, &mut values);
-            item.to_json()
-        });
+        let plan = self.plan.clone();
+        let texts = change.after.as_ref().map(|item| plan.texts(item)).unwrap_or_default();
+        let values = change.after.as_ref().map(|item| plan.read(item, &texts)).unwrap_or_default();
+        let json = change.after.as_ref().map(Item::to_json);
         let head = Head {
-            key: &change.key,
+            key: change.key.borrowed(),
             version: change.version,
             op: change.op,
             created: change.created,
@@ -139,30 +144,33 @@ impl Rows {
             event_id: &change.source.event_id,
             changed: change.changed.as_ref().map(|names| names.iter().map(String::as_str).collect()),
         };
-        let pushed = self.row_of(partition, offset, &head, json.as_deref(), &values);
-        self.values = values;
-        pushed
+        self.row_of(partition, offset, &head, json.as_deref(), &values)
     }
 
     /// Appends the change of `table` that the record holds in canonical form. `None`, without a row, if it doesn't.
-    pub fn push_canonical(&mut self, table: &TableName, record: &LogRecord) -> Option<Pushed> {
-        let (plan, mut values) = (self.plan.clone(), std::mem::take(&mut self.values));
-        let change = canonical::read(&record.value, &mut plan.reader(&mut values));
-        let pushed = change.filter(|change| change.table == table.as_str()).map(|change| {
-            let head = Head {
-                key: &change.key,
-                version: change.version,
-                op: change.op,
-                created: change.created,
-                sequence: &change.sequence,
-                shard: change.shard,
-                event_id: change.event_id,
-                changed: change.changed,
-            };
-            self.row_of(record.at.partition, record.offset, &head, change.after, &values)
-        });
-        self.values = values;
-        pushed
+    /// `values` is room that records share.
+    pub fn push_canonical<'a>(
+        &mut self,
+        table: &TableName,
+        record: &'a LogRecord,
+        values: &mut Values<'a>,
+    ) -> Option<Pushed> {
+        let plan = self.plan.clone();
+        let change = canonical::read(&record.value, &mut plan.reader(values))?;
+        if change.table != table.as_str() {
+            return None;
+        }
+        let head = Head {
+            key: change.key,
+            version: change.version,
+            op: change.op,
+            created: change.created,
+            sequence: &change.sequence,
+            shard: change.shard,
+            event_id: change.event_id,
+            changed: change.changed,
+        };
+        Some(self.row_of(record.at.partition, record.offset, &head, change.after, values))
     }
 
     fn row_of(
@@ -171,9 +179,11 @@ impl Rows {
         offset: Offset,
         head: &Head<'_>,
         json: Option<&str>,
-        values: &Values,
+        values: &Values<'_>,
     ) -> Pushed {
-        self.key.append_value(head.key.canonical().to_text());
+        head.key.canonical_into(&mut self.key_bytes);
+        text_into(&self.key_bytes, &mut self.key_text);
+        self.key.append_value(&self.key_text);
         self.pk.append_value(head.key.partition.1.readable());
         self.sk.append_option(head.key.sort.as_ref().map(|(_, value)| value.readable()));
         self.version.append_value(head.version.as_i64());
@@ -231,20 +241,21 @@ impl Rows {
         }
     }
 
-    fn image(&mut self, json: &str, values: &Values) -> Pushed {
+    fn image(&mut self, json: &str, values: &Values<'_>) -> Pushed {
         let plan = self.plan.clone();
-        let mut rescued = Vec::new();
+        let mut rescued: Vec<(&str, Attribute<'_>)> = Vec::new();
         self.item.append_value(json);
         let event_time = plan.event_time(values);
-        let at = event_time.and_then(|(_, value)| moment(value).ok()).and_then(micros);
+        let at = event_time.and_then(|(_, attribute)| moment_of(attribute.plain).ok()).and_then(micros);
         self.event_time.append_option(at);
-        rescued.extend(event_time.filter(|(_, value)| at.is_none() && **value != Value::Null));
+        rescued.extend(event_time.filter(|(_, found)| at.is_none() && found.plain != Plain::Null));
         for (place, ((name, feature_type), column)) in plan.features.iter().zip(&mut self.features).enumerate() {
-            let Some(value) = values.feature(place) else {
+            let Some(attribute) = values.feature(place) else {
                 column.append_null();
                 continue;
             };
-            let held = match feature_type.read(value) {
+            let mut nested = None;
+            let held = match feature_type.read_attribute(&attribute, &mut nested) {
                 Ok(Some(typed)) => column.append(&typed),
                 Ok(None) => {
                     column.append_null();
@@ -256,14 +267,17 @@ impl Rows {
                 }
             };
             if !held {
-                rescued.push((name, value));
+                rescued.push((name, attribute));
             }
         }
-        let rescued: BTreeMap<&str, &Value> = rescued.into_iter().collect();
-        let json = (!rescued.is_empty()).then(|| serde_json::to_string(&rescued).ok()).flatten();
-        self.rescued.append_option(json);
-        let written = plan.write_time(values).and_then(Value::as_number).and_then(Number::to_i64);
-        Pushed { mismatches: rescued.len(), written: written.map(Timestamp::from_millis) }
+        self.rescued.append_option(rescued_json(&rescued));
+        let written = plan.write_time(values).and_then(|attribute| match attribute.plain {
+            Plain::N(number) => number::to_i64(number),
+            Plain::S(_) | Plain::Bool(_) | Plain::Null | Plain::Nested => None,
+        });
+        // An attribute that is read for two columns was of neither's type, and is there once.
+        let mismatches = rescued.iter().map(|(name, _)| name).collect::<BTreeSet<_>>().len();
+        Pushed { mismatches, written: written.map(Timestamp::from_millis) }
     }
 
     /// Takes the rows; what is pushed afterwards are other rows.
@@ -290,4 +304,16 @@ impl Rows {
         let (rows, bytes) = (std::mem::take(&mut self.rows), std::mem::take(&mut self.bytes));
         Gathered::new(self.plan.clone(), columns, rows, bytes)
     }
+}
+
+/// The attributes as one object, sorted by name.
+fn rescued_json(rescued: &[(&str, Attribute<'_>)]) -> Option<String> {
+    if rescued.is_empty() {
+        return None;
+    }
+    // An attribute's JSON is JSON.
+    let read = |json| serde_json::from_str::<&RawValue>(json).ok();
+    let all = rescued.iter().filter_map(|(name, attribute)| Some((*name, read(attribute.json)?)));
+    let rescued: BTreeMap<&str, &RawValue> = all.collect();
+    serde_json::to_string(&rescued).ok()
 }

@@ -3,6 +3,7 @@
 use headwater_common::failure::{Directive, Kind, is_disk_full};
 use headwater_common::log::LogError;
 
+pub use crate::bucket::NoBucket;
 use crate::position::Refusal;
 use crate::schema::{EvolveError, SchemaError};
 
@@ -70,29 +71,33 @@ impl Error {
     }
 }
 
-fn store_kind(error: &object_store::Error) -> Kind {
+/// What a store's error means, by the causes that it names. A conflict (409, 412) has passed by the time that it is
+/// asked: who commits looks at the table first.
+pub fn store_kind(error: &(dyn std::error::Error + 'static)) -> Kind {
     use object_store::Error as E;
-    match error {
+    if error.is::<NoBucket>() {
+        return Kind::Operator;
+    }
+    if let Some(
         E::PermissionDenied { .. }
         | E::Unauthenticated { .. }
         | E::InvalidPath { .. }
         | E::NotSupported { .. }
         | E::NotImplemented { .. }
-        | E::UnknownConfigurationKey { .. } => Kind::Operator,
-        other if disk_full(other) => Kind::NoSpace,
-        _ => Kind::Transient,
+        | E::UnknownConfigurationKey { .. },
+    ) = error.downcast_ref::<E>()
+    {
+        return Kind::Operator;
     }
-}
-
-fn disk_full(error: &object_store::Error) -> bool {
-    let mut cause: Option<&(dyn std::error::Error + 'static)> = Some(error);
-    while let Some(error) = cause {
-        if error.downcast_ref::<std::io::Error>().is_some_and(is_disk_full) {
-            return true;
-        }
-        cause = error.source();
+    let io = error.downcast_ref::<std::io::Error>();
+    if io.is_some_and(is_disk_full) {
+        return Kind::NoSpace;
     }
-    false
+    // An I/O error's own `source` passes over what it holds.
+    match io.and_then(std::io::Error::get_ref) {
+        Some(held) => store_kind(held),
+        None => error.source().map_or(Kind::Transient, store_kind),
+    }
 }
 
 #[cfg(test)]
@@ -107,5 +112,12 @@ mod tests {
         };
         assert_eq!(of(std::io::ErrorKind::StorageFull).directive(), Directive::Hold);
         assert_eq!(of(std::io::ErrorKind::TimedOut).directive(), Directive::Retry);
+    }
+
+    #[test]
+    fn what_only_a_person_can_mend_is_told_through_an_io_error() {
+        let denied = object_store::Error::PermissionDenied { path: "x".into(), source: "403".into() };
+        let wrapped = std::io::Error::other(denied);
+        assert_eq!(store_kind(&wrapped), Kind::Operator);
     }
 }

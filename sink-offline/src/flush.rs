@@ -57,7 +57,7 @@ fn jitter() -> f64 {
 pub(crate) enum Outcome {
     Committed(Committed),
     /// Another sink has moved the table: what was read is not this sink's to write.
-    Superseded,
+    Superseded(Error),
     Cancelled,
 }
 
@@ -83,10 +83,7 @@ pub(crate) async fn flush(
                 context.readiness.well(&table, context.clock.now());
                 break Outcome::Committed(committed);
             }
-            Err(error) if error.directive() == Directive::Abandon => {
-                tracing::warn!(table, %error, "flush given up");
-                break Outcome::Superseded;
-            }
+            Err(error) if error.directive() == Directive::Abandon => break Outcome::Superseded(error),
             Err(error) => {
                 if !context.pause(&table, &error, attempt, &cancel).await {
                     break Outcome::Cancelled;

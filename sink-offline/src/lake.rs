@@ -1,20 +1,25 @@
 //! Where the lake lies: one object store, one root, two tables for each source table.
 //!
 //! Promises that a store it made itself is durable when a write answers. Assumes that the store has put-if-absent,
-//! which a Delta commit rests on.
+//! which a Delta commit rests on: a folder has it by links, S3 by conditional puts.
 
 use std::fmt;
 use std::path::Path as FsPath;
-use std::sync::Arc;
+use std::sync::{Arc, Once};
 
-use deltalake::{DeltaTable, DeltaTableBuilder, DeltaTableError};
+use deltalake::logstore::{
+    LogStore, LogStoreFactory, ObjectStoreRef, StorageConfig, default_logstore, logstore_factories,
+};
+use deltalake::{DeltaResult, DeltaTable, DeltaTableBuilder, DeltaTableError};
 use headwater_common::change::TableName;
 use object_store::ObjectStore;
 use object_store::path::Path;
 use object_store::prefix::PrefixStore;
 use url::Url;
 
+use crate::bucket::Bucket;
 use crate::local::DurableLocal;
+use crate::s3::S3;
 
 #[derive(Debug, thiserror::Error)]
 pub enum LakeError {
@@ -22,6 +27,12 @@ pub enum LakeError {
     Folder { folder: String, source: std::io::Error },
     #[error("the lake's folder {0} is no absolute path that a URL can name")]
     NoUrl(String),
+    #[error("the lake's place {0} is neither a folder nor s3://bucket/prefix")]
+    NoPlace(String),
+    #[error("the lake's s3 settings can't work: {0}")]
+    Settings(String),
+    #[error("the lake's place {place} can't be used: {source}")]
+    Bucket { place: String, source: object_store::Error },
 }
 
 /// All tables of one lake.
@@ -38,6 +49,20 @@ impl fmt::Debug for Lake {
 }
 
 impl Lake {
+    /// A lake in a bucket (`s3://bucket/prefix`), which must be there, or in a local folder, which is made if there is
+    /// none. Asks nothing of the bucket yet: its errors come with the first request.
+    pub fn open(place: &str, s3: &S3) -> Result<Lake, LakeError> {
+        if !place.contains("://") {
+            return Lake::local(FsPath::new(place));
+        }
+        let url = Url::parse(place).ok().filter(|url| url.scheme() == "s3");
+        let bucket = url.as_ref().and_then(Url::host_str).filter(|bucket| !bucket.is_empty());
+        let (Some(url), Some(bucket)) = (&url, bucket) else { return Err(LakeError::NoPlace(place.to_owned())) };
+        s3.check().map_err(LakeError::Settings)?;
+        let store = s3.bucket(bucket).map_err(|source| LakeError::Bucket { place: place.to_owned(), source })?;
+        Ok(Lake::new(Arc::new(Bucket::new(store, bucket)), url.clone()))
+    }
+
     /// A lake in a local folder, which is made if there is none.
     pub fn local(folder: &FsPath) -> Result<Lake, LakeError> {
         let failed = |source| LakeError::Folder { folder: folder.display().to_string(), source };
@@ -109,6 +134,7 @@ pub struct TableLocation {
 impl TableLocation {
     /// The table for delta-rs, on the same store; not loaded yet.
     pub fn delta(&self) -> Result<DeltaTable, DeltaTableError> {
+        know_s3();
         DeltaTableBuilder::from_url(self.url.clone())?
             .with_storage_backend(self.root_store.clone(), self.url.clone())
             .build()
@@ -124,5 +150,48 @@ impl fmt::Debug for TableLocation {
 impl fmt::Display for TableLocation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.url.as_str())
+    }
+}
+
+/// delta-rs knows folders and memory by itself; for a bucket its plain log store is right, since ours has conditional puts.
+fn know_s3() {
+    static KNOWN: Once = Once::new();
+    KNOWN.call_once(|| {
+        if let Ok(scheme) = Url::parse("s3://") {
+            logstore_factories().insert(scheme, Arc::new(Plain));
+        }
+    });
+}
+
+struct Plain;
+
+impl LogStoreFactory for Plain {
+    fn with_options(
+        &self,
+        prefixed_store: ObjectStoreRef,
+        root_store: ObjectStoreRef,
+        location: &Url,
+        options: &StorageConfig,
+    ) -> DeltaResult<Arc<dyn LogStore>> {
+        Ok(default_logstore(prefixed_store, root_store, location, options))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_place_is_a_folder_or_a_bucket_and_nothing_else() {
+        let lake = Lake::open("s3://bucket/some/prefix", &S3::default()).unwrap();
+        let location = lake.table("t");
+        assert_eq!(location.url.as_str(), "s3://bucket/some/prefix/t/");
+        for place in ["gs://bucket/x", "s3://", "s3:///x", "http://bucket"] {
+            let refused = Lake::open(place, &S3::default()).unwrap_err();
+            assert!(matches!(refused, LakeError::NoPlace(_)), "{refused}");
+        }
+        let half = S3 { access_key: Some("key".into()), ..S3::default() };
+        let refused = Lake::open("s3://bucket", &half).unwrap_err().to_string();
+        assert!(refused.contains("access_key and secret_key"), "{refused}");
     }
 }

@@ -1,13 +1,15 @@
 //! Change log → Delta: `<table>_history`, one row for each change, exactly once.
 //!
-//! Pure: [`schema`], [`plan`], [`delta`], [`position`], [`stats`], [`encode`], [`file`]. Adapters: [`lake`], [`local`], [`state`],
-//! [`commit`]. The loop: [`pipeline`].
+//! Pure: [`schema`], [`plan`], [`delta`], [`position`], [`stats`], [`encode`], [`file`]. Adapters: [`lake`], [`local`], [`s3`],
+//! [`state`], [`commit`]. The loop: [`pipeline`].
 
+mod bucket;
 mod buffer;
 mod checkpoint;
 mod column;
 mod columns;
 pub mod commit;
+mod credentials;
 mod decode;
 pub mod delta;
 pub mod encode;
@@ -22,6 +24,7 @@ pub mod pipeline;
 pub mod plan;
 pub mod position;
 mod readiness;
+pub mod s3;
 pub mod schema;
 pub mod settings;
 mod stage;
@@ -32,4 +35,5 @@ mod table;
 pub use error::Error;
 pub use lake::Lake;
 pub use pipeline::SinkOffline;
+pub use s3::S3;
 pub use settings::Settings;

@@ -1,5 +1,6 @@
-//! Opens a table: its state, its columns, and where each of its partitions goes on.
+//! Opens a table: its state, its columns, and where each of this worker's partitions goes on.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use headwater_common::change::TableName;
@@ -15,8 +16,10 @@ use crate::position::{Start, starts};
 
 pub(crate) struct Opened {
     pub(crate) committer: Committer,
-    /// By partition.
-    pub(crate) starts: Vec<Start>,
+    /// By partition, of this worker's.
+    pub(crate) starts: BTreeMap<u16, Start>,
+    /// Of the whole log.
+    pub(crate) partitions: u16,
 }
 
 /// Tries until the table is open, the error is final, or nobody wants it any more (`None`).
@@ -25,12 +28,13 @@ pub(crate) async fn open(
     table: TableName,
     location: TableLocation,
     plan: Arc<Plan>,
+    assigned: BTreeSet<u16>,
     context: Context,
     cancel: CancellationToken,
 ) -> Result<Option<Box<Opened>>, Error> {
     let mut attempt = 0;
     loop {
-        match once(&*log, &table, &location, &plan, &context).await {
+        match once(&*log, &table, &location, &plan, &assigned, &context).await {
             Err(error) if !error.is_final() => {
                 if !context.pause(table.as_str(), &error, attempt, &cancel).await {
                     return Ok(None);
@@ -47,13 +51,15 @@ async fn once(
     table: &TableName,
     location: &TableLocation,
     plan: &Arc<Plan>,
+    assigned: &BTreeSet<u16>,
     context: &Context,
 ) -> Result<Opened, Error> {
     let log_id = log.open_table(table).await?;
-    let extents = log.extents(table).await?;
-    let partitions = Some(extents.len());
+    let partitions = Some(log.extents(table).await?.len());
     let committer = Committer::open_of(location.clone(), plan.clone(), log_id, partitions, &*context.clock).await?;
-    let starts = starts(committer.txns(), committer.log(), &extents)
+    // After the table's state: the log's end is then not before what others have committed.
+    let extents = log.extents(table).await?;
+    let starts = starts(committer.txns(), committer.log(), &extents, assigned)
         .map_err(|source| Error::Refused { place: location.to_string(), source })?;
-    Ok(Opened { committer, starts })
+    Ok(Opened { committer, starts, partitions: extents.len() as u16 })
 }

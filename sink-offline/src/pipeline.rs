@@ -82,6 +82,7 @@ impl Stage {
                 tokio::task::yield_now().await;
             }
             Ok(Delivery::Assigned(partitions)) => {
+                self.context.readiness.well("log", self.context.clock.now());
                 for (name, more) in by_table(&partitions) {
                     if let Some(table) = self.tables.get_mut(&name) {
                         table.assigned.extend(more);

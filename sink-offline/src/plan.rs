@@ -1,10 +1,9 @@
 //! What the definition says of a table's rows.
 
-use std::cmp::Ordering;
-
+use headwater_common::attribute::Attribute;
 use headwater_common::canonical::Wanted;
 use headwater_common::definition::{Entity, FeatureType};
-use headwater_common::value::{Item, Value};
+use headwater_common::value::Item;
 
 use crate::schema::{HistorySchema, SchemaError};
 
@@ -20,8 +19,13 @@ pub struct Plan {
 }
 
 /// The attributes of one image that are read: one place for each feature, one for the event time, one for the write time.
+/// Room for them, and for what the image before had, since most items of a table have the same attributes.
 #[derive(Debug, Default)]
-pub(crate) struct Values(Vec<Option<Value>>);
+pub struct Values<'a> {
+    found: Vec<Option<Attribute<'a>>>,
+    /// Every name of the last image, in order, each with its place in what is wanted.
+    names: Vec<(&'a str, Option<usize>)>,
+}
 
 impl Plan {
     pub fn of(entity: &Entity) -> Result<Plan, SchemaError> {
@@ -44,72 +48,90 @@ impl Plan {
     }
 
     /// Puts the values of an image that is read into `values`.
-    pub(crate) fn reader<'a>(&'a self, values: &'a mut Values) -> Reader<'a> {
+    pub(crate) fn reader<'p, 'a>(&'p self, values: &'p mut Values<'a>) -> Reader<'p, 'a> {
         values.clear(self.places());
-        Reader { wanted: &self.wanted, places: &[], values }
+        Reader { wanted: &self.wanted, place: None, at: 0, values }
     }
 
-    pub(crate) fn read(&self, item: &Item, values: &mut Values) {
+    /// The JSON of each attribute of `item` that is read.
+    pub(crate) fn texts(&self, item: &Item) -> Vec<Option<String>> {
+        let json = |name: &String| item.get(name).and_then(|value| serde_json::to_string(value).ok());
+        self.wanted.iter().map(|(name, _)| json(name)).collect()
+    }
+
+    /// `texts` are the item's.
+    pub(crate) fn read<'a>(&self, item: &'a Item, texts: &'a [Option<String>]) -> Values<'a> {
+        let mut values = Values::default();
         values.clear(self.places());
-        for (name, places) in &self.wanted {
-            values.put(places, item.get(name).cloned());
+        for ((name, places), json) in self.wanted.iter().zip(texts) {
+            if let Some((value, json)) = item.get(name).zip(json.as_deref()) {
+                values.put(places, Attribute::of(value, json));
+            }
         }
+        values
     }
 
-    pub(crate) fn event_time<'a>(&'a self, values: &'a Values) -> Option<(&'a str, &'a Value)> {
-        self.event_time.as_deref().zip(values.0.get(self.features.len())?.as_ref())
+    pub(crate) fn event_time<'p, 'a>(&'p self, values: &Values<'a>) -> Option<(&'p str, Attribute<'a>)> {
+        self.event_time.as_deref().zip(*values.found.get(self.features.len())?)
     }
 
     /// When the producer wrote the change, by the attribute that it stamps.
-    pub(crate) fn write_time<'a>(&self, values: &'a Values) -> Option<&'a Value> {
-        values.0.get(self.features.len() + 1)?.as_ref()
+    pub(crate) fn write_time<'a>(&self, values: &Values<'a>) -> Option<Attribute<'a>> {
+        *values.found.get(self.features.len() + 1)?
     }
 }
 
-/// Picks the attributes that are read; both they and the image's are sorted by name.
-pub(crate) struct Reader<'a> {
-    /// Those that may still come.
-    wanted: &'a [(String, Vec<usize>)],
-    /// Of the attribute that was asked for last.
-    places: &'a [usize],
-    values: &'a mut Values,
+/// Picks the attributes that are read.
+pub(crate) struct Reader<'p, 'a> {
+    wanted: &'p [(String, Vec<usize>)],
+    /// Of the attribute that was asked for last, in `wanted`.
+    place: Option<usize>,
+    /// The number of the next attribute.
+    at: usize,
+    values: &'p mut Values<'a>,
 }
 
-impl Wanted for Reader<'_> {
-    fn wants(&mut self, name: &str) -> bool {
-        while let Some(((known, places), others)) = self.wanted.split_first() {
-            match known.as_str().cmp(name) {
-                Ordering::Less => self.wanted = others,
-                Ordering::Equal => {
-                    (self.wanted, self.places) = (others, places);
-                    return true;
+impl<'a> Wanted<'a> for Reader<'_, 'a> {
+    #[inline]
+    fn wants(&mut self, name: &'a str) -> Option<bool> {
+        let names = &mut self.values.names;
+        match names.get(self.at) {
+            // The names up to here are those of the image before, whose order was looked at.
+            Some((known, place)) if *known == name => self.place = *place,
+            _ => {
+                if self.at.checked_sub(1).and_then(|last| names.get(last)).is_some_and(|(last, _)| *last >= name) {
+                    return None;
                 }
-                Ordering::Greater => return false,
+                self.place = self.wanted.binary_search_by(|(wanted, _)| wanted.as_str().cmp(name)).ok();
+                names.truncate(self.at);
+                names.push((name, self.place));
             }
         }
-        false
+        self.at += 1;
+        Some(self.place.is_some())
     }
 
-    fn take(&mut self, value: Value) {
-        self.values.put(self.places, Some(value));
+    #[inline]
+    fn take(&mut self, attribute: Attribute<'a>) {
+        if let Some((_, places)) = self.place.and_then(|place| self.wanted.get(place)) {
+            self.values.put(places, attribute);
+        }
     }
 }
 
-impl Values {
+impl<'a> Values<'a> {
     fn clear(&mut self, places: usize) {
-        self.0.clear();
-        self.0.resize(places, None);
+        self.found.clear();
+        self.found.resize(places, None);
     }
 
-    fn put(&mut self, places: &[usize], value: Option<Value>) {
-        let Some((last, others)) = places.split_last() else { return };
-        for place in others {
-            self.0[*place].clone_from(&value);
+    fn put(&mut self, places: &[usize], attribute: Attribute<'a>) {
+        for place in places {
+            self.found[*place] = Some(attribute);
         }
-        self.0[*last] = value;
     }
 
-    pub(crate) fn feature(&self, at: usize) -> Option<&Value> {
-        self.0.get(at)?.as_ref()
+    pub(crate) fn feature(&self, at: usize) -> Option<Attribute<'a>> {
+        *self.found.get(at)?
     }
 }

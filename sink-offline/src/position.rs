@@ -12,7 +12,7 @@
 //! | `last` or more | it happened |
 //! | anything else | another sink writes this table |
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use headwater_common::clock::Timestamp;
 use headwater_common::log::{Extent, LogId, Offset};
@@ -84,15 +84,24 @@ pub enum Refusal {
         "the table needs partition {partition} from offset {next} on, the log begins at {start}: what lies between is lost to this table, move it away and rebuild it"
     )]
     Trimmed { partition: u16, next: Offset, start: Offset },
+    #[error("partition {partition} was assigned, the log has {partitions}: start again")]
+    NoPartition { partition: u16, partitions: usize },
 }
 
-/// Where each partition goes on, or why the table can't follow this log.
-pub fn starts(txns: &Txns, log: &LogId, extents: &[Extent]) -> Result<Vec<Start>, Refusal> {
+/// Where each of `partitions` goes on, or why the table can't follow this log. `extents` are the log's, by partition, not
+/// older than `txns`: other workers commit all the time. Of their partitions nothing is judged here.
+pub fn starts(
+    txns: &Txns,
+    log: &LogId,
+    extents: &[Extent],
+    partitions: &BTreeSet<u16>,
+) -> Result<BTreeMap<u16, Start>, Refusal> {
     if let Some(found) = txns.keys().filter_map(|app| log_of(app)).find(|found| **found != log.0) {
         return Err(Refusal::OtherLog { found: found.to_owned(), ours: log.0.clone() });
     }
-    let start = |(at, extent): (usize, &Extent)| {
-        let partition = at as u16;
+    let start = |partition: u16| {
+        let unknown = Refusal::NoPartition { partition, partitions: extents.len() };
+        let extent = extents.get(usize::from(partition)).ok_or(unknown)?;
         let stored = stored_offset(txns, log, partition);
         let next = stored.map_or(extent.start, Offset::next);
         if let Some(stored) = stored.filter(|_| next > extent.end) {
@@ -101,9 +110,9 @@ pub fn starts(txns: &Txns, log: &LogId, extents: &[Extent]) -> Result<Vec<Start>
         if next < extent.start {
             return Err(Refusal::Trimmed { partition, next, start: extent.start });
         }
-        Ok(Start { stored, next, complete: stored_complete(txns, log, partition) })
+        Ok((partition, Start { stored, next, complete: stored_complete(txns, log, partition) }))
     };
-    extents.iter().enumerate().map(start).collect()
+    partitions.iter().copied().map(start).collect()
 }
 
 /// One partition's part of a commit: `(before, last]`.
@@ -190,10 +199,10 @@ mod tests {
         let extents = [Extent { start: Offset(0), end: Offset(9) }, Extent { start: Offset(5), end: Offset(5) }];
         let mut stored = txns(&[(0, 8)]);
         stored.insert(complete_app(&log(), 0), 77);
-        let found = starts(&stored, &log(), &extents).unwrap();
+        let found = starts(&stored, &log(), &extents, &[0, 1].into()).unwrap();
         let complete = Some(Timestamp::from_millis(77));
-        assert_eq!(found[0], Start { stored: Some(Offset(8)), next: Offset(9), complete });
-        assert_eq!(found[1], Start { stored: None, next: Offset(5), complete: None });
+        assert_eq!(found[&0], Start { stored: Some(Offset(8)), next: Offset(9), complete });
+        assert_eq!(found[&1], Start { stored: None, next: Offset(5), complete: None });
         assert_eq!(complete_until(&stored, &log(), 1), complete);
         assert_eq!(complete_until(&stored, &log(), 2), None);
     }
@@ -202,11 +211,15 @@ mod tests {
     fn a_log_that_is_not_the_tables_is_refused() {
         let of = |start, end| [Extent { start: Offset(start), end: Offset(end) }];
         let stored = txns(&[(0, 8)]);
-        let past = starts(&stored, &log(), &of(0, 8)).unwrap_err();
+        let past = starts(&stored, &log(), &of(0, 8), &[0].into()).unwrap_err();
         assert_eq!(past, Refusal::PastEnd { partition: 0, stored: Offset(8), end: Offset(8) });
-        let trimmed = starts(&stored, &log(), &of(10, 20)).unwrap_err();
+        let trimmed = starts(&stored, &log(), &of(10, 20), &[0].into()).unwrap_err();
         assert_eq!(trimmed, Refusal::Trimmed { partition: 0, next: Offset(9), start: Offset(10) });
-        let other = starts(&stored, &LogId("c".into()), &of(0, 20)).unwrap_err();
+        // Another worker's partition is its own business.
+        assert_eq!(starts(&stored, &log(), &of(0, 8), &[].into()), Ok(BTreeMap::new()));
+        let none = starts(&stored, &log(), &of(0, 20), &[1].into()).unwrap_err();
+        assert_eq!(none, Refusal::NoPartition { partition: 1, partitions: 1 });
+        let other = starts(&stored, &LogId("c".into()), &of(0, 20), &[].into()).unwrap_err();
         assert_eq!(other, Refusal::OtherLog { found: "a/b".into(), ours: "c".into() });
     }
 }

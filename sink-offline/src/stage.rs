@@ -56,11 +56,11 @@ impl Stage {
         sink.settings.check().map_err(Error::Settings)?;
         let readiness = Readiness::new(sink.health.clone());
         let now = Instant::now();
+        readiness.trouble("log", "no answer yet on which partitions are this worker's", sink.clock.now());
         let mut tables = BTreeMap::new();
         for entity in &sink.entities {
             let (name, plan) = (entity.table(), Arc::new(Plan::of(entity)?));
             let table = Table::new(name.clone(), plan, sink.lake.history(&name), now);
-            readiness.trouble(name.as_str(), "opening", sink.clock.now());
             if tables.insert(name.clone(), table).is_some() {
                 return Err(Error::Settings(format!("table {name} belongs to two entities: give each its own table")));
             }
@@ -134,6 +134,7 @@ impl Stage {
         table.cancel = CancellationToken::new();
         self.context.readiness.trouble(name.as_str(), "opening", self.context.clock.now());
         let (log, location, plan) = (self.log.clone(), table.location.clone(), table.plan.clone());
+        let assigned = table.assigned.clone();
         let (name, context, cancel) = (name.clone(), self.context.clone(), table.cancel.clone());
         let trouble = table.trouble.take();
         self.spawn(name.clone(), async move {
@@ -142,7 +143,7 @@ impl Stage {
             {
                 return Ended::Opened(name, Ok(None));
             }
-            let opened = open(log, name.clone(), location, plan, context, cancel).await;
+            let opened = open(log, name.clone(), location, plan, assigned, context, cancel).await;
             Ended::Opened(name, opened)
         });
     }
@@ -165,14 +166,9 @@ impl Stage {
         }
     }
 
-    /// A table that holds its share is not read on.
     pub(crate) fn hold_or_release(&mut self, name: &TableName, log: &mut dyn Subscription) {
-        let Some(table) = self.tables.get_mut(name) else { return };
-        let full = table.held() >= self.limits.share;
-        if full != table.paused {
-            table.paused = full;
-            let partitions = table.read_partitions();
-            if full { log.pause(&partitions) } else { log.resume(&partitions) }
+        if let Some(table) = self.tables.get_mut(name) {
+            table.hold_or_release(&self.limits, log);
         }
     }
 
@@ -229,10 +225,6 @@ impl Stage {
                 table.trouble = Some(error.into());
                 return;
             }
-        }
-        if table.paused {
-            table.paused = false;
-            log.resume(&table.read_partitions());
         }
         tracing::info!(table = %name, partitions = from.len(), "table open");
         self.context.readiness.well(name.as_str(), now);

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use headwater_common::change::TableName;
 use headwater_common::clock::Timestamp;
-use headwater_common::log::{Extent, LogRecord, Offset, TablePartition};
+use headwater_common::log::{Extent, LogRecord, Offset, Subscription, TablePartition};
 use headwater_common::metric;
 use headwater_common::progress::{Lag, TableProgress};
 use metrics::{counter, gauge, histogram};
@@ -73,7 +73,8 @@ pub(crate) struct Table {
     pub(crate) stale: bool,
     /// Why, where that is worth a pause before.
     pub(crate) trouble: Option<Error>,
-    pub(crate) paused: bool,
+    /// Partitions that the log was told to pause.
+    paused: Vec<TablePartition>,
     /// Of partitions that were taken away; dropped once nothing of them can be published any more.
     pub(crate) acknowledge: Vec<Arc<oneshot::Sender<()>>>,
     committer: Option<Committer>,
@@ -100,7 +101,7 @@ impl Table {
             assigned: BTreeSet::new(),
             stale: false,
             trouble: None,
-            paused: false,
+            paused: Vec::new(),
             acknowledge: Vec::new(),
             committer: None,
             partitions: 0,
@@ -128,17 +129,14 @@ impl Table {
     pub(crate) fn opened(&mut self, opened: Opened, now: Instant) -> Vec<(TablePartition, Offset)> {
         self.work = Work::None;
         self.last_commit = now;
-        self.partitions = opened.starts.len() as u16;
+        self.partitions = opened.partitions;
         let txns = opened.committer.txns();
         self.complete_until = complete_until(txns, opened.committer.log(), self.partitions);
         self.committer = Some(opened.committer);
         let mut from = Vec::new();
-        for (at, start) in opened.starts.iter().enumerate() {
-            let partition = at as u16;
-            if self.assigned.contains(&partition) {
-                self.buffer.start(partition, start);
-                from.push((TablePartition { table: self.name.clone(), partition }, start.next));
-            }
+        for (partition, start) in opened.starts {
+            self.buffer.start(partition, &start);
+            from.push((TablePartition { table: self.name.clone(), partition }, start.next));
         }
         from
     }
@@ -200,7 +198,11 @@ impl Table {
                 tracing::debug!(table = %self.name, version, rows, conflicts, "committed");
                 self.committer = Some(committer);
             }
-            Outcome::Superseded | Outcome::Cancelled => self.stale = true,
+            Outcome::Superseded(error) => {
+                self.stale = true;
+                self.trouble = Some(error);
+            }
+            Outcome::Cancelled => self.stale = true,
         }
     }
 
@@ -248,10 +250,19 @@ impl Table {
         }
     }
 
-    /// All partitions that are read.
-    pub(crate) fn read_partitions(&self) -> Vec<TablePartition> {
-        let at = |partition| TablePartition { table: self.name.clone(), partition };
-        self.buffer.partitions().map(at).collect()
+    /// A table that holds its share is not read on until it has committed.
+    pub(crate) fn hold_or_release(&mut self, limits: &Limits, log: &mut dyn Subscription) {
+        let full = self.held() >= limits.share;
+        if full && self.paused.is_empty() {
+            let at = |partition| TablePartition { table: self.name.clone(), partition };
+            self.paused = self.buffer.partitions().map(at).collect();
+            log.pause(&self.paused);
+        }
+        if !full && !self.paused.is_empty() {
+            // Those that went to another worker in the meantime are not this one's to resume.
+            self.paused.retain(|at| self.assigned.contains(&at.partition));
+            log.resume(&std::mem::take(&mut self.paused));
+        }
     }
 }
 

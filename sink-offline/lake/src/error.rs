@@ -1,6 +1,6 @@
 //! What can go wrong with the lake's tables, and what follows.
 
-use headwater_common::failure::{Kind, is_disk_full};
+use headwater_common::failure::Kind;
 
 use crate::table::state::Unsupported;
 
@@ -34,9 +34,9 @@ impl Error {
     pub fn kind(&self) -> Kind {
         match self {
             Error::Store { source, .. } => store_kind(source),
-            Error::Parquet { source: parquet::errors::ParquetError::External(source), .. } => {
-                source.downcast_ref().map_or_else(|| io_kind(source.as_ref()), store_kind)
-            }
+            Error::Parquet { source: parquet::errors::ParquetError::External(source), .. } => source
+                .downcast_ref()
+                .map_or_else(|| headwater_sink_offline::error::store_kind(source.as_ref()), store_kind),
             Error::Delta { source, .. } => match source.as_ref() {
                 deltalake::DeltaTableError::ObjectStore { source } => store_kind(source),
                 _ => Kind::Transient,
@@ -63,20 +63,7 @@ impl Error {
 
 fn store_kind(error: &object_store::Error) -> Kind {
     match error {
-        object_store::Error::PermissionDenied { .. } | object_store::Error::Unauthenticated { .. } => Kind::Operator,
         object_store::Error::NotFound { .. } => Kind::Stale,
-        other => io_kind(other),
+        other => headwater_sink_offline::error::store_kind(other),
     }
-}
-
-/// By the I/O error at the bottom, where there is one.
-fn io_kind(error: &(dyn std::error::Error + 'static)) -> Kind {
-    let mut next = Some(error);
-    while let Some(error) = next {
-        if error.downcast_ref::<std::io::Error>().is_some_and(is_disk_full) {
-            return Kind::NoSpace;
-        }
-        next = error.source();
-    }
-    Kind::Transient
 }

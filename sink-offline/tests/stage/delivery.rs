@@ -6,10 +6,11 @@ use headwater_common::embedded::{EmbeddedLog, Layout};
 use headwater_sink_offline::Settings;
 
 use crate::fixture::*;
+use crate::on_each_store;
+use crate::place::Place;
 
-#[tokio::test]
-async fn changes_are_there_once_whatever_the_restarts() {
-    let (log, (lake, _)) = (TestLog::new(), memory_lake());
+async fn changes_are_there_once_whatever_the_restarts(place: Place) {
+    let (log, (lake, _)) = (TestLog::new(), lake_in(&place));
     for round in 0..4_u64 {
         log.write_and_mark(round * 30..(round + 1) * 30).await;
         let sink = Sink::start(&log, &lake, simple(), quick());
@@ -19,9 +20,8 @@ async fn changes_are_there_once_whatever_the_restarts() {
     assert_exactly_once(&lake, 0..120, "after four runs").await;
 }
 
-#[tokio::test]
-async fn a_stop_commits_what_is_held() {
-    let (log, (lake, _)) = (TestLog::new(), memory_lake());
+async fn a_stop_commits_what_is_held(place: Place) {
+    let (log, (lake, _)) = (TestLog::new(), lake_in(&place));
     let settings = Settings { flush_ms: 3_600_000, ..quick() };
     let sink = Sink::start(&log, &lake, simple(), settings);
     until_true("ready", || sink.health.is_ready() && sink.progress("aircraft").is_some()).await;
@@ -31,9 +31,8 @@ async fn a_stop_commits_what_is_held() {
     assert_exactly_once(&lake, 0..10, "after the stop").await;
 }
 
-#[tokio::test]
-async fn a_table_without_changes_says_how_far_it_is_complete_and_holds_it_over_a_restart() {
-    let (log, (lake, _)) = (TestLog::new(), memory_lake());
+async fn a_table_without_changes_says_how_far_it_is_complete_and_holds_it_over_a_restart(place: Place) {
+    let (log, (lake, _)) = (TestLog::new(), lake_in(&place));
     let sink = Sink::start(&log, &lake, simple(), quick());
     log.mark(1_000).await;
     sink.complete(1_000).await;
@@ -47,9 +46,8 @@ async fn a_table_without_changes_says_how_far_it_is_complete_and_holds_it_over_a
     assert!(history(&lake).await.is_empty(), "no file for marks alone");
 }
 
-#[tokio::test]
-async fn completeness_is_not_said_before_its_changes_are_committed() {
-    let (log, (lake, store)) = (TestLog::new(), memory_lake());
+async fn completeness_is_not_said_before_its_changes_are_committed(place: Place) {
+    let (log, (lake, store)) = (TestLog::new(), lake_in(&place));
     let sink = Sink::start(&log, &lake, simple(), quick());
     until_true("ready", || sink.health.is_ready() && sink.progress("aircraft").is_some()).await;
     store.set_broken(Some("part-"));
@@ -63,9 +61,8 @@ async fn completeness_is_not_said_before_its_changes_are_committed() {
     assert_exactly_once(&lake, 0..5, "after the outage").await;
 }
 
-#[tokio::test]
-async fn a_full_disk_is_waited_out_with_nothing_lost_or_doubled() {
-    let (log, (lake, store)) = (TestLog::new(), memory_lake());
+async fn a_full_disk_is_waited_out_with_nothing_lost_or_doubled(place: Place) {
+    let (log, (lake, store)) = (TestLog::new(), lake_in(&place));
     let sink = Sink::start(&log, &lake, simple(), quick());
     log.write_and_mark(0..20).await;
     sink.complete(20).await;
@@ -84,9 +81,8 @@ fn named(name: &str) -> Entity {
     Entity { entity: name.into(), ..simple() }
 }
 
-#[tokio::test]
-async fn one_tables_trouble_holds_up_no_other_and_its_memory_is_bounded() {
-    let (log, (lake, store)) = (TestLog::new(), memory_lake());
+async fn one_tables_trouble_holds_up_no_other_and_its_memory_is_bounded(place: Place) {
+    let (log, (lake, store)) = (TestLog::new(), lake_in(&place));
     store.set_broken(Some("airports_history/_date"));
     let settings = Settings { memory_bytes: 1 << 17, flush_bytes: 1 << 16, ..quick() };
     let counting = CountingLog::over(&log);
@@ -112,9 +108,8 @@ async fn one_tables_trouble_holds_up_no_other_and_its_memory_is_bounded() {
     assert_eq!(rows, 20_000);
 }
 
-#[tokio::test]
-async fn lag_is_measured_from_the_producers_write_to_visibility() {
-    let (log, (lake, _)) = (TestLog::new(), memory_lake());
+async fn lag_is_measured_from_the_producers_write_to_visibility(place: Place) {
+    let (log, (lake, _)) = (TestLog::new(), lake_in(&place));
     log.write([with_image(1, r#"{"tail":{"S":"N1"},"written_at":{"N":"1700000000000"}}"#), change(2)]).await;
     log.mark(1).await;
     let sink = Sink::start(&log, &lake, simple(), quick());
@@ -125,9 +120,8 @@ async fn lag_is_measured_from_the_producers_write_to_visibility() {
     sink.stop().await.unwrap();
 }
 
-#[tokio::test]
-async fn a_log_that_is_not_the_tables_is_refused_with_the_remedy() {
-    let (log, (lake, _)) = (TestLog::new(), memory_lake());
+async fn a_log_that_is_not_the_tables_is_refused_with_the_remedy(place: Place) {
+    let (log, (lake, _)) = (TestLog::new(), lake_in(&place));
     log.write_and_mark(0..5).await;
     let sink = Sink::start(&log, &lake, simple(), quick());
     sink.complete(5).await;
@@ -139,11 +133,10 @@ async fn a_log_that_is_not_the_tables_is_refused_with_the_remedy() {
     assert_exactly_once(&lake, 0..5, "nothing was written").await;
 }
 
-#[tokio::test]
-async fn settings_that_can_not_work_end_the_run_before_anything_is_made() {
+async fn settings_that_can_not_work_end_the_run_before_anything_is_made(place: Place) {
     let folder = tempfile::tempdir().unwrap();
     let log = EmbeddedLog::open(folder.path(), Layout::default()).unwrap();
-    let (lake, store) = memory_lake();
+    let (lake, store) = lake_in(&place);
     let bad = Settings { flush_ms: 0, ..quick() };
     let ended = Sink::over(std::sync::Arc::new(log), &lake, vec![simple()], bad).ended().await;
     assert!(ended.unwrap_err().to_string().contains("flush_ms"));
@@ -151,9 +144,8 @@ async fn settings_that_can_not_work_end_the_run_before_anything_is_made() {
 }
 
 /// GIVEN records that another encoder wrote, with white space and escapes WHEN they are read THEN their rows are the same.
-#[tokio::test]
-async fn a_change_in_other_json_is_the_same_row() {
-    let (log, (lake, _)) = (TestLog::new(), memory_lake());
+async fn a_change_in_other_json_is_the_same_row(place: Place) {
+    let (log, (lake, _)) = (TestLog::new(), lake_in(&place));
     let canonical = String::from_utf8(headwater_common::codec::encode(&change(7)).to_vec()).unwrap();
     let other = canonical.replace(":{", ": {").replace("\"N0\"", "\"\\u004e0\"").replace(",\"op\"", " , \"op\"");
     assert_ne!(other, canonical);
@@ -173,3 +165,16 @@ async fn a_change_in_other_json_is_the_same_row() {
         assert!(longs[0].is_some() && longs[0] == longs[1], "{name}: {longs:?}");
     }
 }
+
+on_each_store!(
+    changes_are_there_once_whatever_the_restarts,
+    a_stop_commits_what_is_held,
+    a_table_without_changes_says_how_far_it_is_complete_and_holds_it_over_a_restart,
+    completeness_is_not_said_before_its_changes_are_committed,
+    a_full_disk_is_waited_out_with_nothing_lost_or_doubled,
+    one_tables_trouble_holds_up_no_other_and_its_memory_is_bounded,
+    lag_is_measured_from_the_producers_write_to_visibility,
+    a_log_that_is_not_the_tables_is_refused_with_the_remedy,
+    settings_that_can_not_work_end_the_run_before_anything_is_made,
+    a_change_in_other_json_is_the_same_row,
+);

@@ -5,10 +5,11 @@ use arrow::datatypes::Float64Type;
 use headwater_sink_offline::schema::{HistorySchema, SchemaError};
 
 use crate::fixture::*;
+use crate::on_each_store;
+use crate::place::Place;
 
-#[tokio::test]
-async fn a_feature_that_is_added_becomes_a_column_and_old_rows_read_as_null() {
-    let (log, (lake, _)) = (TestLog::new(), memory_lake());
+async fn a_feature_that_is_added_becomes_a_column_and_old_rows_read_as_null(place: Place) {
+    let (log, (lake, _)) = (TestLog::new(), lake_in(&place));
     log.write_and_mark(0..3).await;
     let sink = Sink::start(&log, &lake, simple(), quick());
     sink.complete(3).await;
@@ -40,9 +41,8 @@ async fn a_feature_that_is_added_becomes_a_column_and_old_rows_read_as_null() {
     assert_exactly_once(&lake, 0..6, "after the change back").await;
 }
 
-#[tokio::test]
-async fn a_column_of_another_type_is_refused_with_the_remedy_and_the_table_stays_as_it_is() {
-    let (log, (lake, _)) = (TestLog::new(), memory_lake());
+async fn a_column_of_another_type_is_refused_with_the_remedy_and_the_table_stays_as_it_is(place: Place) {
+    let (log, (lake, _)) = (TestLog::new(), lake_in(&place));
     log.write_and_mark(0..3).await;
     let sink = Sink::start(&log, &lake, simple(), quick());
     sink.complete(3).await;
@@ -72,3 +72,8 @@ fn features_that_the_lake_can_not_hold_are_refused_before_anything_runs() {
     let wide = serde_json::json!([{ "name": "d", "type": { "decimal": { "precision": 39, "scale": 0 } } }]);
     assert!(matches!(of(wide), SchemaError::BadDecimal { .. }));
 }
+
+on_each_store!(
+    a_feature_that_is_added_becomes_a_column_and_old_rows_read_as_null,
+    a_column_of_another_type_is_refused_with_the_remedy_and_the_table_stays_as_it_is,
+);

@@ -1,11 +1,13 @@
 //! Every request fails once, before and after it took effect; every step is a place to crash at.
 
 use crate::fixture::*;
+use crate::on_each_store;
+use crate::place::Place;
 use crate::stores::{Fault, When};
 
 /// Two runs with a restart in between, four batches of changes with marks. Answers how many requests failed.
-async fn scenario(fault: Option<Fault>) -> usize {
-    let (log, (lake, store)) = (TestLog::new(), memory_lake());
+async fn scenario(place: &Place, fault: Option<Fault>) -> usize {
+    let (log, (lake, store)) = (TestLog::new(), lake_in(place));
     store.reset(fault);
     log.write_and_mark(0..10).await;
     for run in 0..2_u64 {
@@ -25,11 +27,10 @@ async fn scenario(fault: Option<Fault>) -> usize {
     failed
 }
 
-#[tokio::test]
-async fn each_change_is_there_once_though_any_request_fails_before_or_after_it_took_effect() {
+async fn each_change_is_there_once_though_any_request_fails_before_or_after_it_took_effect(place: Place) {
     for when in [When::Before, When::After] {
         let mut number = 0;
-        while scenario(Some(Fault::Once(number, when))).await > 0 {
+        while scenario(&place, Some(Fault::Once(number, when))).await > 0 {
             number += 1;
         }
         assert!(number >= 15, "only {number} requests were there to fail");
@@ -37,8 +38,8 @@ async fn each_change_is_there_once_though_any_request_fails_before_or_after_it_t
 }
 
 /// The process dies at a request: everything after it fails, and what was in hand is gone.
-async fn crash(number: usize, when: When) -> bool {
-    let (log, (lake, store)) = (TestLog::new(), memory_lake());
+async fn crash(place: &Place, number: usize, when: When) -> bool {
+    let (log, (lake, store)) = (TestLog::new(), lake_in(place));
     log.write_and_mark(0..10).await;
     store.reset(Some(Fault::Onwards(number, when)));
     let sink = Sink::start(&log, &lake, simple(), quick());
@@ -59,20 +60,18 @@ async fn crash(number: usize, when: When) -> bool {
     died
 }
 
-#[tokio::test]
-async fn each_change_is_there_once_though_the_process_dies_at_any_request() {
+async fn each_change_is_there_once_though_the_process_dies_at_any_request(place: Place) {
     for when in [When::Before, When::After] {
         let mut number = 0;
-        while crash(number, when).await {
+        while crash(&place, number, when).await {
             number += 1;
         }
         assert!(number >= 6, "only {number} steps were there to die at");
     }
 }
 
-#[tokio::test]
-async fn a_commit_costs_two_requests_and_no_look_at_the_log() {
-    let (log, (lake, store)) = (TestLog::new(), memory_lake());
+async fn a_commit_costs_two_requests_and_no_look_at_the_log(place: Place) {
+    let (log, (lake, store)) = (TestLog::new(), lake_in(&place));
     let sink = Sink::start(&log, &lake, simple(), quick());
     until_true("ready", || sink.health.is_ready() && sink.progress("aircraft").is_some()).await;
     for round in 0..10_u64 {
@@ -84,3 +83,9 @@ async fn a_commit_costs_two_requests_and_no_look_at_the_log() {
     }
     sink.stop().await.unwrap();
 }
+
+on_each_store!(
+    each_change_is_there_once_though_any_request_fails_before_or_after_it_took_effect,
+    each_change_is_there_once_though_the_process_dies_at_any_request,
+    a_commit_costs_two_requests_and_no_look_at_the_log,
+);

@@ -30,6 +30,7 @@ use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
+use crate::place::Place;
 use crate::stores::WatchedStore;
 
 pub const PARTITIONS: u16 = 2;
@@ -92,14 +93,19 @@ pub fn deletion(n: u64, tail: &str) -> Change {
 /// A log in a folder of its own.
 pub struct TestLog {
     pub log: EmbeddedLog,
+    pub partitions: u16,
     _folder: tempfile::TempDir,
 }
 
 impl TestLog {
     pub fn new() -> TestLog {
+        TestLog::of(PARTITIONS)
+    }
+
+    pub fn of(partitions: u16) -> TestLog {
         let folder = tempfile::tempdir().unwrap();
-        let log = EmbeddedLog::open(folder.path(), Layout { slots: SLOTS, partitions: PARTITIONS }).unwrap();
-        TestLog { log, _folder: folder }
+        let log = EmbeddedLog::open(folder.path(), Layout { slots: SLOTS, partitions }).unwrap();
+        TestLog { log, partitions, _folder: folder }
     }
 
     pub fn shared(&self) -> Arc<dyn ChangeLog> {
@@ -157,6 +163,13 @@ pub fn quick() -> Settings {
 pub fn memory_lake() -> (Lake, WatchedStore) {
     let store = WatchedStore::new(Arc::new(InMemory::new()));
     (Lake::new(Arc::new(store.clone()), "memory:///lake/".parse().unwrap()), store)
+}
+
+/// A lake in this place, every request of which is watched.
+pub fn lake_in(place: &Place) -> (Lake, WatchedStore) {
+    let (lake, guard) = place.open();
+    let store = WatchedStore::guarding(lake.store(), guard);
+    (Lake::new(Arc::new(store.clone()), lake.root().clone()), store)
 }
 
 pub struct Sink {

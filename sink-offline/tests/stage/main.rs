@@ -8,4 +8,8 @@ mod evolution;
 mod faults;
 mod fixture;
 mod local;
+mod members;
+mod place;
+mod s3;
 mod stores;
+mod workers;

@@ -1,5 +1,6 @@
 //! An object store that counts what is asked of it, and fails where it is told to.
 
+use std::any::Any;
 use std::fmt;
 use std::ops::Range;
 use std::sync::Arc;
@@ -14,6 +15,7 @@ use object_store::{
     PutMultipartOptions, PutOptions, PutPayload, PutResult, RenameOptions, Result,
 };
 use parking_lot::Mutex;
+use tokio::sync::Notify;
 
 /// When a request fails: before it does anything, or after it has taken effect and only its answer is lost.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -51,12 +53,19 @@ struct State {
     full: bool,
     /// Part of the paths of which every write fails.
     broken: Option<String>,
+    /// Part of the paths of which every write waits, and how many do.
+    gate: Option<String>,
+    waiting: usize,
 }
 
 #[derive(Clone)]
 pub struct WatchedStore {
     inner: Arc<dyn ObjectStore>,
     state: Arc<Mutex<State>>,
+    /// Woken when [`State::gate`] opens.
+    opened: Arc<Notify>,
+    /// Of what the store lies in.
+    _guard: Option<Arc<dyn Any + Send + Sync>>,
 }
 
 enum Kind {
@@ -67,7 +76,41 @@ enum Kind {
 
 impl WatchedStore {
     pub fn new(inner: Arc<dyn ObjectStore>) -> WatchedStore {
-        WatchedStore { inner, state: Arc::default() }
+        WatchedStore { inner, state: Arc::default(), opened: Arc::default(), _guard: None }
+    }
+
+    /// Keeps the guard for as long as the store is used.
+    pub fn guarding(inner: Arc<dyn ObjectStore>, guard: Arc<dyn Any + Send + Sync>) -> WatchedStore {
+        WatchedStore { _guard: Some(guard), ..WatchedStore::new(inner) }
+    }
+
+    /// Another view of the same store, with counts, faults and gates of its own.
+    pub fn beside(&self) -> WatchedStore {
+        WatchedStore { state: Arc::default(), opened: Arc::default(), ..self.clone() }
+    }
+
+    /// Writes to paths with this part wait from now on, until there is no gate.
+    pub fn set_gate(&self, part: Option<&str>) {
+        self.state.lock().gate = part.map(str::to_owned);
+        self.opened.notify_waiters();
+    }
+
+    /// Writes that wait at the gate.
+    pub fn waiting(&self) -> usize {
+        self.state.lock().waiting
+    }
+
+    async fn pass_gate(&self, path: &Path) {
+        let held = || self.state.lock().gate.as_ref().is_some_and(|part| path.as_ref().contains(part));
+        loop {
+            let opened = self.opened.notified();
+            if !held() {
+                return;
+            }
+            self.state.lock().waiting += 1;
+            opened.await;
+            self.state.lock().waiting -= 1;
+        }
     }
 
     pub fn counts(&self) -> Counts {
@@ -137,6 +180,7 @@ impl fmt::Display for WatchedStore {
 #[async_trait]
 impl ObjectStore for WatchedStore {
     async fn put_opts(&self, location: &Path, payload: PutPayload, opts: PutOptions) -> Result<PutResult> {
+        self.pass_gate(location).await;
         let (error, after) = self.arrives(&Kind::Put, Some(location));
         match error {
             Some(error) => Err(error),

@@ -6,10 +6,11 @@ use headwater_common::clock::Timestamp;
 use headwater_lake::query::{AsOf, LakeReader, Position, QueryError, Settings};
 
 use crate::fixture::{Fixture, START, change, delete, put, rows, table};
+use crate::on_each_store;
+use crate::place::Place;
 
-#[tokio::test]
-async fn types_come_back_exactly() {
-    let mut fixture = Fixture::new().await;
+async fn types_come_back_exactly(place: Place) {
+    let mut fixture = Fixture::new(&place).await;
     let attributes = concat!(
         r#""delay":{"N":"9007199254740993"},"exact":{"N":"123456789012345678901234567890123456.78"},"#,
         r#""tailNumber":{"S":"N1"},"place":{"M":{"lat":{"N":"40.6"},"lon":{"N":"-73.8"}}},"seen":{"N":"1357034400123"}"#
@@ -40,9 +41,8 @@ async fn types_come_back_exactly() {
     }
 }
 
-#[tokio::test]
-async fn what_a_query_counts_is_what_lives() {
-    let mut fixture = Fixture::new().await;
+async fn what_a_query_counts_is_what_lives(place: Place) {
+    let mut fixture = Fixture::new(&place).await;
     fixture.flush(&[put("a", 1), put("b", 2), put("c", 3)]).await;
     fixture.fold().await;
     fixture.flush(&[delete("a", 4), put("d", 5), put("b", 6)]).await;
@@ -60,9 +60,8 @@ async fn what_a_query_counts_is_what_lives() {
     assert_eq!(rows(&reader.sql(grouped).await.unwrap()), expected);
 }
 
-#[tokio::test]
-async fn a_query_is_one_snapshot_of_a_table_however_often_it_names_it() {
-    let mut fixture = Fixture::new().await;
+async fn a_query_is_one_snapshot_of_a_table_however_often_it_names_it(place: Place) {
+    let mut fixture = Fixture::new(&place).await;
     fixture.flush(&[put("a", 1), put("b", 2)]).await;
     fixture.fold().await;
     fixture.flush(&[put("a", 3), delete("b", 4), put("c", 5)]).await;
@@ -78,9 +77,8 @@ async fn a_query_is_one_snapshot_of_a_table_however_often_it_names_it() {
     assert_eq!(rows(&filtered), [serde_json::json!({"_pk": "a"})]);
 }
 
-#[tokio::test]
-async fn an_answer_is_bounded_and_says_so() {
-    let mut fixture = Fixture::new().await;
+async fn an_answer_is_bounded_and_says_so(place: Place) {
+    let mut fixture = Fixture::new(&place).await;
     fixture.flush(&(1..=50).map(|at| put(&format!("k{at}"), at)).collect::<Vec<_>>()).await;
     let entities = [fixture.entity.clone()];
     let reader = LakeReader::with(fixture.lake.clone(), &entities, Settings { max_rows: 10, ..Settings::default() });
@@ -90,9 +88,8 @@ async fn an_answer_is_bounded_and_says_so() {
     assert_eq!((answer.rows(), answer.truncated), (10, false));
 }
 
-#[tokio::test]
-async fn a_bad_query_is_answered_with_the_place_and_the_remedy() {
-    let mut fixture = Fixture::new().await;
+async fn a_bad_query_is_answered_with_the_place_and_the_remedy(place: Place) {
+    let mut fixture = Fixture::new(&place).await;
     fixture.flush(&[put("a", 1)]).await;
     let reader = fixture.reader();
     let failed = async |sql: &str| reader.sql(sql).await.unwrap_err();
@@ -117,9 +114,8 @@ async fn a_bad_query_is_answered_with_the_place_and_the_remedy() {
     assert!(matches!(error, QueryError::Query { .. }), "{error}");
 }
 
-#[tokio::test]
-async fn nothing_but_reading_is_let_through() {
-    let mut fixture = Fixture::new().await;
+async fn nothing_but_reading_is_let_through(place: Place) {
+    let mut fixture = Fixture::new(&place).await;
     fixture.flush(&[put("a", 1)]).await;
     let folder = tempfile::tempdir().unwrap();
     let target = folder.path().join("out.csv").display().to_string();
@@ -148,9 +144,8 @@ async fn nothing_but_reading_is_let_through() {
     }
 }
 
-#[tokio::test]
-async fn history_is_as_of_either_clock() {
-    let mut fixture = Fixture::new().await;
+async fn history_is_as_of_either_clock(place: Place) {
+    let mut fixture = Fixture::new(&place).await;
     let seen = |key: &str, version, at: i64| change(key, version, Some(&format!(r#""seen":{{"N":"{at}"}}"#)));
     // The event at 50 became known last.
     fixture.flush(&[seen("a", 1, 10), put("b", 2)]).await;
@@ -185,3 +180,13 @@ async fn a_table_without_changes_says_so() {
     assert!(matches!(error, QueryError::Empty { .. }), "{error}");
     assert_eq!(reader.complete_until(&table()).await.unwrap(), None);
 }
+
+on_each_store!(
+    types_come_back_exactly,
+    what_a_query_counts_is_what_lives,
+    a_query_is_one_snapshot_of_a_table_however_often_it_names_it,
+    an_answer_is_bounded_and_says_so,
+    a_bad_query_is_answered_with_the_place_and_the_remedy,
+    nothing_but_reading_is_let_through,
+    history_is_as_of_either_clock,
+);

@@ -24,6 +24,8 @@ use object_store::path::Path;
 use object_store::{ObjectStoreExt, PutPayload};
 use tokio_util::sync::CancellationToken;
 
+use crate::place::{Guard, Place};
+
 pub const START: Timestamp = Timestamp::from_millis(1_767_225_600_000);
 
 pub fn entity() -> Entity {
@@ -111,22 +113,21 @@ pub struct Fixture {
     last: Option<Offset>,
     /// Everything written so far.
     pub written: Vec<Change>,
-    _folder: Option<tempfile::TempDir>,
+    _guard: Option<Guard>,
 }
 
 impl Fixture {
-    pub async fn new() -> Fixture {
-        let folder = tempfile::tempdir().unwrap();
-        let lake = Lake::local(folder.path()).unwrap();
+    pub async fn new(place: &Place) -> Fixture {
+        let (lake, guard) = place.open();
         let mut fixture = Fixture::on(lake, entity()).await;
-        fixture._folder = Some(folder);
+        fixture._guard = Some(guard);
         fixture
     }
 
     pub async fn on(lake: Lake, entity: Entity) -> Fixture {
         let (clock, plan) = (Arc::new(ManualClock::at(START)), Arc::new(Plan::of(&entity).unwrap()));
         let committer = open(&lake, &plan, &clock).await;
-        Fixture { lake, entity, clock, committer, plan, last: None, written: Vec::new(), _folder: None }
+        Fixture { lake, entity, clock, committer, plan, last: None, written: Vec::new(), _guard: None }
     }
 
     /// The sink starts again with another definition.

@@ -8,11 +8,12 @@ use proptest::prelude::*;
 use tokio_util::sync::CancellationToken;
 
 use crate::fixture::{Fixture, delete, entity, entity_with, live, naive, put, small, table};
+use crate::on_each_store;
+use crate::place::Place;
 use crate::store::{Fault, Faulty};
 
-#[tokio::test]
-async fn current_holds_the_newest_of_each_key_and_no_deleted_one() {
-    let mut fixture = Fixture::new().await;
+async fn current_holds_the_newest_of_each_key_and_no_deleted_one(place: Place) {
+    let mut fixture = Fixture::new(&place).await;
     fixture.flush(&[put("a", 1), put("b", 2), put("c", 3)]).await;
     fixture.flush_with(&[put("a", 4), delete("b", 5)], 2).await;
     let folded = fixture.fold().await;
@@ -26,9 +27,8 @@ async fn current_holds_the_newest_of_each_key_and_no_deleted_one() {
     assert_eq!(fixture.fold().await.files, 0, "nothing is left to fold");
 }
 
-#[tokio::test]
-async fn a_row_that_comes_after_a_newer_deletion_does_not_bring_the_item_back() {
-    let mut fixture = Fixture::new().await;
+async fn a_row_that_comes_after_a_newer_deletion_does_not_bring_the_item_back(place: Place) {
+    let mut fixture = Fixture::new(&place).await;
     fixture.flush(&[put("a", 10), put("b", 11)]).await;
     fixture.flush(&[delete("a", 20)]).await;
     fixture.fold().await;
@@ -43,9 +43,8 @@ async fn a_row_that_comes_after_a_newer_deletion_does_not_bring_the_item_back() 
     assert_eq!(fixture.current().await, expected, "and after");
 }
 
-#[tokio::test]
-async fn only_the_buckets_that_changed_are_written() {
-    let mut fixture = Fixture::new().await;
+async fn only_the_buckets_that_changed_are_written(place: Place) {
+    let mut fixture = Fixture::new(&place).await;
     let many: Vec<Change> = (0..60).map(|at| put(&format!("k{at}"), 1 + at)).collect();
     fixture.flush(&many).await;
     assert_eq!(fixture.fold().await.written, 3);
@@ -63,9 +62,8 @@ async fn files(fixture: &Fixture) -> Vec<String> {
     state.files.keys().cloned().collect()
 }
 
-#[tokio::test]
-async fn a_new_feature_becomes_a_column_of_both_tables() {
-    let mut fixture = Fixture::new().await;
+async fn a_new_feature_becomes_a_column_of_both_tables(place: Place) {
+    let mut fixture = Fixture::new(&place).await;
     fixture.flush(&[put("a", 1)]).await;
     fixture.fold().await;
     let mut features = serde_json::to_value(entity().features).unwrap();
@@ -82,9 +80,8 @@ async fn a_new_feature_becomes_a_column_of_both_tables() {
     assert_eq!((serde_json::json!(before), serde_json::json!(after)), (expected.clone(), expected));
 }
 
-#[tokio::test]
-async fn two_that_fold_at_once_do_it_once() {
-    let mut fixture = Fixture::new().await;
+async fn two_that_fold_at_once_do_it_once(place: Place) {
+    let mut fixture = Fixture::new(&place).await;
     fixture.flush(&[put("a", 1), put("b", 2)]).await;
     let (mut one, mut other) = (fixture.fold_with(small()), fixture.fold_with(small()));
     let (now, stop) = (headwater_common::clock::Clock::now(&*fixture.clock), CancellationToken::new());
@@ -235,3 +232,11 @@ async fn current_version(fixture: &Fixture) -> i64 {
     assert!(source_version(state.as_deref()) >= 1);
     state.unwrap().version
 }
+
+on_each_store!(
+    current_holds_the_newest_of_each_key_and_no_deleted_one,
+    a_row_that_comes_after_a_newer_deletion_does_not_bring_the_item_back,
+    only_the_buckets_that_changed_are_written,
+    a_new_feature_becomes_a_column_of_both_tables,
+    two_that_fold_at_once_do_it_once,
+);

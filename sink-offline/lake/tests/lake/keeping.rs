@@ -13,6 +13,8 @@ use headwater_sink_offline::Lake;
 use tokio_util::sync::CancellationToken;
 
 use crate::fixture::{Fixture, delete, naive, put, small, table};
+use crate::on_each_store;
+use crate::place::Place;
 
 fn maintenance(fixture: &Fixture, clock: Arc<dyn Clock>, settings: Settings) -> Maintenance {
     let entities = vec![fixture.entity.clone()];
@@ -30,9 +32,8 @@ fn later(span: Duration) -> Arc<dyn Clock> {
 
 const DAY: Duration = Duration::from_secs(86_400);
 
-#[tokio::test(flavor = "multi_thread")]
-async fn a_table_reads_the_same_after_checkpoint_clean_up_and_restart() {
-    let mut fixture = Fixture::new().await;
+async fn a_table_reads_the_same_after_checkpoint_clean_up_and_restart(place: Place) {
+    let mut fixture = Fixture::new(&place).await;
     for at in 1..=25 {
         fixture.flush(&[put(&format!("k{}", at % 7), 2 * at), delete(&format!("k{}", at % 5), 2 * at + 1)]).await;
         fixture.fold().await;
@@ -67,9 +68,8 @@ async fn a_table_reads_the_same_after_checkpoint_clean_up_and_restart() {
     }
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn vacuum_never_takes_a_file_that_a_reader_may_need() {
-    let mut fixture = Fixture::new().await;
+async fn vacuum_never_takes_a_file_that_a_reader_may_need(place: Place) {
+    let mut fixture = Fixture::new(&place).await;
     for at in 1..=6 {
         fixture.flush(&[put(&format!("k{}", at % 3), at)]).await;
         fixture.fold().await;
@@ -118,9 +118,8 @@ async fn current_is_rebuilt_where_it_or_the_log_is_gone() {
     assert_eq!(anew.current().await, naive(&anew.written));
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn maintenance_keeps_up_beside_the_stream_and_stops_when_told() {
-    let mut fixture = Fixture::new().await;
+async fn maintenance_keeps_up_beside_the_stream_and_stops_when_told(place: Place) {
+    let mut fixture = Fixture::new(&place).await;
     let (health, shutdown) = (Health::default(), CancellationToken::new());
     let mut kept = maintenance(&fixture, Arc::new(SystemClock), settings());
     kept.health = health.clone();
@@ -140,3 +139,9 @@ async fn maintenance_keeps_up_beside_the_stream_and_stops_when_told() {
     running.await.unwrap().unwrap();
     assert!(health.status().contains_key(headwater_lake::maintain::PART));
 }
+
+on_each_store!(
+    a_table_reads_the_same_after_checkpoint_clean_up_and_restart,
+    vacuum_never_takes_a_file_that_a_reader_may_need,
+    maintenance_keeps_up_beside_the_stream_and_stops_when_told,
+);

@@ -6,4 +6,8 @@ mod fixture;
 mod folding;
 mod keeping;
 mod pipeline;
+// The sink's tests use more of it.
+#[allow(dead_code)]
+#[path = "../../../tests/stage/place.rs"]
+mod place;
 mod store;
