@@ -125,6 +125,10 @@ pub enum IndexError {
     Missing { place: String },
     #[error("the search index in {place} was built for other feature definitions: {differences}")]
     MappingChanged { place: String, differences: String },
+    #[error("the search index in {place} takes nothing: {reason}; {remedy}; the sink then goes on by itself")]
+    Refused { place: String, reason: String, remedy: String },
+    #[error("the search index in {place} was made anew or set back: its own progress says where to go on")]
+    Replaced { place: String },
 }
 
 impl IndexError {
@@ -132,11 +136,13 @@ impl IndexError {
         match self {
             IndexError::Full { .. } => Kind::NoSpace,
             IndexError::Unavailable { .. } => Kind::Transient,
+            IndexError::Replaced { .. } => Kind::Stale,
             IndexError::Corrupt { .. }
             | IndexError::InUse { .. }
             | IndexError::ReadOnly { .. }
             | IndexError::Missing { .. }
-            | IndexError::MappingChanged { .. } => Kind::Operator,
+            | IndexError::MappingChanged { .. }
+            | IndexError::Refused { .. } => Kind::Operator,
         }
     }
 

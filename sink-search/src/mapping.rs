@@ -149,6 +149,16 @@ impl Outline {
         Sha256::digest(json).iter().take(8).map(|byte| format!("{byte:02x}")).collect()
     }
 
+    /// An outline for fields of both, if an index of this one can get those of `newer` beside its own.
+    pub fn joined(&self, newer: &Outline) -> Option<Outline> {
+        let agree = |(name, is): (&String, &String)| self.fields.get(name).is_none_or(|was| was == is);
+        if self.format != newer.format || !newer.fields.iter().all(agree) {
+            return None;
+        }
+        let fields = self.fields.iter().chain(&newer.fields).map(|(name, is)| (name.clone(), is.clone())).collect();
+        Some(Outline { format: self.format, fields })
+    }
+
     /// For a person: what `newer` changes.
     pub fn differences(&self, newer: &Outline) -> String {
         let mut found = Vec::new();
@@ -179,6 +189,14 @@ impl Field {
                 FeatureType::GeoPoint => Form::Point,
                 FeatureType::Binary | FeatureType::Vector { .. } | FeatureType::Json => Form::Opaque,
             },
+        }
+    }
+
+    /// `None` for a key attribute that is no feature.
+    pub(crate) fn feature_type(&self) -> Option<FeatureType> {
+        match self.declared {
+            Declared::Feature(feature_type) => Some(feature_type),
+            Declared::Key(_) => None,
         }
     }
 

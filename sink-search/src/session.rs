@@ -22,6 +22,9 @@ impl Session<'_> {
         let name = done.table();
         let Some(table) = self.tables.get_mut(name) else { return Ok(()) };
         let reached = table.done(&done, now);
+        if let Done::Applied { applied: Err(error), .. } = done {
+            return Err(error.into());
+        }
         self.sink.health.publish(PART, &self.progress());
         if let Some(reached) = reached {
             let at = |partition| TablePartition { table: name.clone(), partition };
@@ -35,6 +38,11 @@ impl Session<'_> {
     pub(crate) async fn delivered(&mut self, delivery: Delivery) -> Result<(), Interruption> {
         match delivery {
             Delivery::Assigned(partitions) => {
+                for (name, table) in &mut self.tables {
+                    if partitions.iter().any(|at| at.table == *name) {
+                        table.look_again().await?;
+                    }
+                }
                 for at in &partitions {
                     let Some(table) = self.tables.get_mut(&at.table) else { continue };
                     let offset = table.assign(at.partition);

@@ -47,7 +47,7 @@ pub(crate) struct Table {
 
 /// What came of a task.
 pub(crate) enum Done {
-    Applied { table: TableName, cut: Box<Cut>, applied: Applied },
+    Applied { table: TableName, cut: Box<Cut>, applied: Result<Applied, IndexError> },
     Purged { table: TableName, purged: Result<u64, IndexError> },
 }
 
@@ -85,6 +85,12 @@ impl Table {
             assigned: Vec::new(),
             totals,
         }
+    }
+
+    /// Learns what the index holds by now: other workers may have moved it.
+    pub async fn look_again(&mut self) -> Result<(), IndexError> {
+        self.durable.advance(&self.index.progress().await?);
+        Ok(())
     }
 
     /// Begins a partition at what the index holds of it, and says where that is.
@@ -168,7 +174,9 @@ impl Table {
         self.writing = false;
         self.in_flight = 0;
         match done {
-            Done::Applied { table, cut, applied } => {
+            // The session ends with it.
+            Done::Applied { applied: Err(_), .. } => None,
+            Done::Applied { table, cut, applied: Ok(applied) } => {
                 self.durable.advance(&cut.flush.progress);
                 self.count(table, cut, applied, now);
                 Some(self.durable.partitions.iter().map(|(partition, reached)| (*partition, reached.next)).collect())

@@ -9,7 +9,7 @@ use headwater_common::failure::Directive;
 use headwater_common::health::Health;
 use parking_lot::Mutex;
 
-use crate::index::{Applied, Flush, SearchIndex};
+use crate::index::{Applied, Flush, IndexError, SearchIndex};
 use crate::settings::Settings;
 
 /// The stage's name on the health board.
@@ -54,14 +54,14 @@ impl Standing {
 }
 
 /// Applies the flush again and again until it is in the index. What a person must mend is tried slowly, the rest with
-/// a back-off.
+/// a back-off. An index that is not the one that was begun with ends it: only its own progress says what it holds.
 pub(crate) async fn until_durable(
     index: &dyn SearchIndex,
     table: &TableName,
     flush: Arc<Flush>,
     settings: &Settings,
     standing: &Standing,
-) -> Applied {
+) -> Result<Applied, IndexError> {
     let mut attempt = 0;
     loop {
         let error = match index.apply(flush.clone()).await {
@@ -70,12 +70,13 @@ pub(crate) async fn until_durable(
                     tracing::info!(%table, attempt, "the search index takes changes again");
                 }
                 standing.clear(table.as_str());
-                return applied;
+                return Ok(applied);
             }
             Err(error) => error,
         };
         let pause = match error.directive() {
-            Directive::Retry | Directive::Rebuild | Directive::Hold => settings.pause(attempt),
+            Directive::Rebuild => return Err(error),
+            Directive::Retry | Directive::Hold => settings.pause(attempt),
             Directive::DeadLetter | Directive::Abandon | Directive::Halt => settings.pause(u32::MAX),
         };
         if standing.trouble(table.as_str(), error.to_string()) {

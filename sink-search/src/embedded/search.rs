@@ -12,9 +12,8 @@ use super::filter::Filter;
 use super::ranking::{Criterion, Ranking};
 use super::scan::{damaged, item};
 use super::schema::{Place, VERSION};
-use crate::geo::GeoPoint;
+use crate::hit::hit;
 use crate::index::SearchError;
-use crate::mapping::Indexed;
 use crate::query::{Answer, Hit, MAX_PAGE_BYTES, QueryError, Search, Sort, SortBy};
 
 impl Core {
@@ -74,17 +73,6 @@ impl Core {
         let item = Item::from_json(&json).map_err(|_| damaged("a stored item is no DynamoDB JSON"))?;
         let versions = searcher.segment_reader(address.segment_ord).fast_fields().u64(VERSION)?;
         let version = versions.first(address.doc_id).and_then(Version::new).unwrap_or_default();
-        let key = &self.mapping.key;
-        let names = std::iter::once(&key.partition).chain(&key.sort);
-        let key = names.filter_map(|part| Some((part.name.clone(), item.get(&part.name)?.clone()))).collect();
-        let distance = search.origin().and_then(|(field, from)| self.distance(&item, field, from));
-        Ok((Hit { key, version, item, distance }, json.len()))
-    }
-
-    fn distance(&self, item: &Item, field: &str, from: GeoPoint) -> Option<f64> {
-        match self.mapping.field(field)?.1.read(item) {
-            Ok(Some(Indexed::Point(point))) => Some(from.distance(point)),
-            _ => None,
-        }
+        Ok((hit(&self.mapping, search, item, version), json.len()))
     }
 }

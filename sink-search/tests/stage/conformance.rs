@@ -251,7 +251,7 @@ pub async fn what_a_type_cannot_answer_is_refused(index: &dyn SearchIndex) {
 
 /// Any order of any repetition of changes ends in the newest of each key, in batches however they fall.
 pub fn any_order_converges_to_the_newest(new_index: impl Fn() -> Arc<dyn SearchIndex>) {
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).build().unwrap();
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
     let change = (0..6_u8, 1..8_u64);
     let batches = proptest::collection::vec(proptest::collection::vec(change, 0..6), 1..6);
     let config = ProptestConfig { cases: 40, ..ProptestConfig::default() };

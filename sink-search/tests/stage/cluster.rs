@@ -1,0 +1,86 @@
+//! An OpenSearch index for one test, on the server that the tests are given, and removed after it.
+
+use std::io::{Read as _, Write as _};
+use std::net::TcpStream;
+
+use headwater_common::definition::Entity;
+use headwater_common::embedded::{EmbeddedLog, Layout};
+use headwater_sink_search::opensearch::{OpenSearch, OpenSearchIndex, Settings};
+use serde_json::Value;
+
+use crate::generate::entity;
+
+/// The names that one test uses, on a server that others use too.
+pub struct Cluster {
+    pub url: String,
+    pub prefix: String,
+}
+
+impl Cluster {
+    pub fn given() -> Option<Cluster> {
+        let url = headwater_tests::servers::opensearch()?;
+        Some(Cluster { url, prefix: format!("test-{}", uuid::Uuid::new_v4().simple()) })
+    }
+
+    pub fn settings(&self) -> Settings {
+        Settings {
+            urls: vec![self.url.clone()],
+            prefix: self.prefix.clone(),
+            replicas: 0,
+            retry_ms: 10,
+            retry_cap_ms: 2000,
+            retries: 10,
+            ..Settings::default()
+        }
+    }
+
+    pub async fn open(&self) -> OpenSearchIndex {
+        self.open_with(&self.settings(), &entity()).await.unwrap()
+    }
+
+    pub async fn open_with(
+        &self,
+        settings: &Settings,
+        entity: &Entity,
+    ) -> Result<OpenSearchIndex, headwater_sink_search::index::IndexError> {
+        let folder = tempfile::tempdir().unwrap();
+        let log = EmbeddedLog::open(folder.path(), Layout { slots: 1, partitions: 1 }).unwrap();
+        OpenSearch::connect(settings).await?.open(entity, &log).await
+    }
+
+    pub fn index(&self) -> String {
+        format!("{}-thing-000001", self.prefix)
+    }
+
+    pub fn alias(&self) -> String {
+        format!("{}-thing", self.prefix)
+    }
+
+    /// What an operator would do by hand, again while the server is short of memory. Gives the status and the answer.
+    pub fn call(&self, method: &str, path: &str, body: &Value) -> (u16, Value) {
+        (0..1000).map(|_| self.once(method, path, body)).find(|(status, _)| *status != 429).expect("an answer")
+    }
+
+    fn once(&self, method: &str, path: &str, body: &Value) -> (u16, Value) {
+        let body = if body.is_null() { String::new() } else { body.to_string() };
+        let address = self.url.trim_start_matches("http://");
+        let mut stream = TcpStream::connect(address).unwrap();
+        let length = body.len();
+        write!(
+            stream,
+            "{method} {path} HTTP/1.1\r\nhost: {address}\r\ncontent-type: application/json\r\ncontent-length: {length}\r\nconnection: close\r\n\r\n{body}"
+        )
+        .unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).unwrap();
+        let (head, body) = answer.split_once("\r\n\r\n").unwrap();
+        let status = head.split(' ').nth(1).unwrap().parse().unwrap();
+        (status, serde_json::from_str(body).unwrap_or(Value::Null))
+    }
+}
+
+impl Drop for Cluster {
+    fn drop(&mut self) {
+        self.call("DELETE", &format!("/{}?ignore_unavailable=true", self.index()), &Value::Null);
+    }
+}
