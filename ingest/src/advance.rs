@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use headwater_common::change::{ShardId, TableName};
 use headwater_common::clock::Timestamp;
-use headwater_common::ledger::{GapEntry, LedgerEntry, ShardEntry, ShardStatus, Slot};
+use headwater_common::ledger::{LedgerEntry, ShardEntry, ShardStatus, Slot};
 use headwater_common::metric;
 
 use crate::lineage;
@@ -96,8 +96,10 @@ impl Work {
         }
         entry.last_version = lineage::inherited(&self.ledger, &entry);
         let first = listing.shards.get(&entry.shard).and_then(|shard| shard.first.as_ref());
-        let begun = self.ledger.open_gaps().find(|gap| ends_at_next_record(gap, &entry)).cloned();
+        let begun = self.ledger.open_gaps().find(|gap| lineage::unended(gap, &entry)).cloned();
         let gap = begun.or_else(|| lineage::overslept(&entry, first, now));
+        let mut streams = self.ledger.streams.values().filter(|stream| stream.stream == entry.stream);
+        let followed_since = streams.next().map_or(entry.since, |stream| stream.since);
         self.runs += 1;
         let replaced = Arc::new(AtomicBool::new(false));
         let cancel = self.context.stop.child_token();
@@ -120,6 +122,7 @@ impl Work {
             },
             entry: entry.clone(),
             replaced: replaced.clone(),
+            followed_since,
             gap,
         };
         tracing::info!(table = %entry.table, shard = %entry.shard, position = ?entry.position, "reading a shard");
@@ -134,22 +137,27 @@ impl Work {
     /// Shards that can't be read any more, each with its gap.
     fn give_up_lost(&mut self) {
         let now = self.context.clock.now();
-        let mut lost = lineage::vanished(&self.ledger, &self.listings, &self.missing, now);
-        lost.extend(lineage::orphaned(&self.ledger, &self.listings, now));
+        let settle = self.context.settings.split_settle();
+        let mut lost = lineage::vanished(&self.ledger, &self.listings, &self.missing, settle, now);
+        let orphaned = lineage::orphaned(&self.ledger, &self.listings, now);
+        lost.extend(orphaned.into_iter().map(|(entry, gap)| (entry, Some(gap))));
         for (entry, gap) in lost {
             let key = (entry.stream.clone(), entry.shard.clone());
             let slot = Slot::of(&entry.shard, self.context.log.slots());
             let Some(work) = self.slots.get_mut(&slot) else { continue };
-            let (entry, gap) = (LedgerEntry::Shard(entry), LedgerEntry::Gap(gap));
+            let entry = LedgerEntry::Shard(entry);
             // What was read before is committed first, and moves the gap's beginning.
             if work.pending.contains(&entry.key()) || self.lanes.get(&key).is_some_and(|lane| lane.queued > 0) {
                 continue;
             }
-            tracing::error!(shard = %key.1, stream = %key.0, "the shard is gone with what was unread in it");
-            if let LedgerEntry::Gap(gap) = &gap {
-                metrics::counter!(metric::GAPS, "table" => gap.table.to_string()).increment(1);
+            match &gap {
+                Some(gap) => {
+                    tracing::error!(shard = %key.1, stream = %key.0, "the shard is gone with what was unread in it");
+                    metrics::counter!(metric::GAPS, "table" => gap.table.to_string()).increment(1);
+                }
+                None => tracing::info!(shard = %key.1, stream = %key.0, "nothing is left in the shard"),
             }
-            work.decide(vec![entry, gap], Vec::new());
+            work.decide(std::iter::once(entry).chain(gap.map(LedgerEntry::Gap)).collect(), Vec::new());
             self.end_lane(&key);
         }
     }
@@ -164,10 +172,4 @@ impl Work {
             }
         }
     }
-}
-
-/// A range that was trimmed under this reader or the one before it, and of which the end is not known yet.
-fn ends_at_next_record(gap: &GapEntry, entry: &ShardEntry) -> bool {
-    let same = gap.stream == entry.stream && gap.shard == entry.shard;
-    same && gap.to.is_none() && (entry.position.is_none() || entry.position == gap.from)
 }

@@ -85,15 +85,18 @@ pub fn startable<'a>(
         .min();
     let open = ledger.shards.values().filter(|entry| entry.table == *table && entry.status == ShardStatus::Open);
     open.filter(|entry| undrained.is_none_or(|generation| entry.generation <= generation))
-        .filter(|entry| entry.parents.iter().all(|parent| passed(ledger, listings, &entry.stream, parent)))
+        .filter(|entry| entry.parents.iter().all(|parent| passed(ledger, listings, entry, parent, split_settle)))
         .collect()
 }
 
-/// Whether a parent keeps its children from being read no longer: it was read to its end, or nobody knows it.
-fn passed(ledger: &Ledger, listings: &Listings, stream: &StreamArn, parent: &ShardId) -> bool {
-    match ledger.shards.get(&(stream.clone(), parent.clone())) {
+/// Whether a parent keeps `child` from being read no longer: it was read to its end, or nobody knows it. One that the
+/// listing lacks may only be late, as any shard may, and its child's child early.
+fn passed(ledger: &Ledger, listings: &Listings, child: &ShardEntry, parent: &ShardId, split_settle: Duration) -> bool {
+    match ledger.shards.get(&(child.stream.clone(), parent.clone())) {
         Some(entry) => entry.status != ShardStatus::Open,
-        None => listings.get(stream).is_some_and(|listing| !listing.shards.contains_key(parent)),
+        None => listings.get(&child.stream).is_some_and(|listing| {
+            listing.begun >= child.since.plus(split_settle) && !listing.shards.contains_key(parent)
+        }),
     }
 }
 
@@ -130,23 +133,66 @@ pub fn inherited(ledger: &Ledger, entry: &ShardEntry) -> Version {
     entry.last_version.max(before.unwrap_or_default())
 }
 
-/// Shards that a reader found unknown to the service, at the time given, and that a listing begun later lacks too: they
-/// are lost, and with them what was unread.
+/// What a reader has found of a shard that it can't read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Unreadable {
+    pub since: Timestamp,
+    /// All that was in it is trimmed; otherwise the service does not know it.
+    pub emptied: bool,
+}
+
+/// Shards that can't be read and that a listing begun later lacks too, or shows although what is unread in them is past
+/// the retention: they are lost, and with them what was unread. The gap is left out where it is recorded already, and
+/// where what is lost is older than the pipeline.
 pub fn vanished(
     ledger: &Ledger,
     listings: &Listings,
-    missing: &BTreeMap<ShardKey, Timestamp>,
+    missing: &BTreeMap<ShardKey, Unreadable>,
+    split_settle: Duration,
     now: Timestamp,
-) -> Vec<(ShardEntry, GapEntry)> {
-    let lost = |(key, reported): (&ShardKey, &Timestamp)| {
+) -> Vec<(ShardEntry, Option<GapEntry>)> {
+    let lost = |(key, unreadable): (&ShardKey, &Unreadable)| {
         let entry = ledger.shards.get(key).filter(|entry| entry.status == ShardStatus::Open)?;
-        let listing = listings.get(&key.0).filter(|listing| listing.begun > *reported)?;
+        let listing = listings.get(&key.0).filter(|listing| listing.begun > unreadable.since)?;
+        let mut streams = ledger.streams.values().filter(|stream| stream.stream == key.0);
+        let stream = streams.next();
+        if listing.shards.contains_key(&key.1) {
+            // Some servers list a shard for hours after they dropped what was in it. One that is young may have come to
+            // the list before it came to its readers.
+            let settled = listing.begun >= unreadable.since.plus(split_settle) && past_retention(entry, now);
+            let older = entry.position.is_none() && stream.is_some_and(|stream| now.since(stream.since) < RETENTION);
+            let recorded = ledger.open_gaps().any(|gap| unended(gap, entry));
+            let (entry, gap) = (unreadable.emptied || settled).then(|| lose(entry, now))?;
+            return Some((entry, (!recorded && !older).then_some(gap)));
+        }
         // A current stream that is not known may come back: the table's owner is asked first.
-        let closed = ledger.streams.values().any(|stream| stream.stream == key.0 && stream.closed);
-        let gone = !listing.shards.contains_key(&key.1) && (listing.status != StreamStatus::Absent || closed);
-        gone.then(|| lose(entry, now))
+        let gone = listing.status != StreamStatus::Absent || stream.is_some_and(|stream| stream.closed);
+        let (entry, gap) = gone.then(|| lose(entry, now))?;
+        Some((entry, Some(gap)))
     };
     missing.iter().filter_map(lost).collect()
+}
+
+/// A range of this shard that was trimmed, and of which the end is not known yet.
+pub fn unended(gap: &GapEntry, entry: &ShardEntry) -> bool {
+    let same = gap.stream == entry.stream && gap.shard == entry.shard;
+    same && gap.to.is_none() && (entry.position.is_none() || entry.position == gap.from)
+}
+
+/// Whether a stream need not hold any longer what is unread in the shard: it was read for the last time too long ago,
+/// or it was opened too long ago.
+fn past_retention(entry: &ShardEntry, now: Timestamp) -> bool {
+    let opened = opened(&entry.shard).filter(|opened| *opened <= now);
+    let since = opened.map_or(attended(entry), |opened| opened.min(attended(entry)));
+    now.since(since) >= RETENTION
+}
+
+/// When a shard was opened, by its id: `shardId-`, milliseconds, and a suffix. Nobody promises that form, so it may only
+/// shorten a wait.
+fn opened(shard: &ShardId) -> Option<Timestamp> {
+    let millis = shard.as_str().strip_prefix("shardId-")?.split('-').next()?.parse().ok()?;
+    const FIRST_STREAM: i64 = 1_400_000_000_000;
+    (millis >= FIRST_STREAM).then(|| Timestamp::from_millis(millis))
 }
 
 /// Finished shards whose children were never seen, although a day has passed and the service has forgotten the parent:
@@ -227,6 +273,12 @@ pub(crate) mod tests {
 
     pub(crate) const ARN: &str = "arn/1";
 
+    const SETTLE: Duration = Duration::from_millis(5);
+
+    fn unreadable(shard: &str, since: i64, emptied: bool) -> BTreeMap<ShardKey, Unreadable> {
+        BTreeMap::from([((StreamArn::new(ARN), ShardId::new(shard)), Unreadable { since: at(since), emptied })])
+    }
+
     pub(crate) fn at(ms: i64) -> Timestamp {
         Timestamp::from_millis(ms)
     }
@@ -292,7 +344,9 @@ pub(crate) mod tests {
         let alone = ledger(&[stream(ARN, 1, false)], &[shard("b", &["a"], Open, 0)]);
         assert_eq!(started(&alone, &none, 0), [""; 0], "the parent may be listed and not recorded yet");
         assert_eq!(started(&alone, &listing(ARN, 1, &[("a", None), ("b", Some("a"))]), 0), [""; 0]);
-        assert_eq!(started(&alone, &listing(ARN, 1, &[("b", Some("a"))]), 0), ["b"]);
+        let childs = [("b", Some("a"))];
+        assert_eq!(started(&alone, &listing(ARN, 149, &childs), 0), [""; 0], "the parent may be listed late");
+        assert_eq!(started(&alone, &listing(ARN, 150, &childs), 0), ["b"]);
     }
 
     #[test]
@@ -347,15 +401,15 @@ pub(crate) mod tests {
     #[test]
     fn a_shard_is_lost_only_when_a_later_listing_lacks_it_too() {
         let ledger = ledger(&[stream(ARN, 1, false)], &[shard("a", &[], Open, 0)]);
-        let missing = BTreeMap::from([((StreamArn::new(ARN), ShardId::new("a")), at(10))]);
-        assert_eq!(vanished(&ledger, &listing(ARN, 9, &[]), &missing, at(20)), []);
-        assert_eq!(vanished(&ledger, &listing(ARN, 11, &[("a", None)]), &missing, at(20)), []);
+        let missing = unreadable("a", 10, false);
+        assert_eq!(vanished(&ledger, &listing(ARN, 9, &[]), &missing, SETTLE, at(20)), []);
+        assert_eq!(vanished(&ledger, &listing(ARN, 11, &[("a", None)]), &missing, SETTLE, at(20)), []);
         let mut absent = listing(ARN, 11, &[]);
         absent.values_mut().for_each(|listing| listing.status = StreamStatus::Absent);
-        assert_eq!(vanished(&ledger, &absent, &missing, at(20)), [], "the current stream may come back");
-        let lost = vanished(&ledger, &listing(ARN, 11, &[]), &missing, at(20));
-        assert_eq!((lost[0].0.status, lost[0].1.cause), (Lost, GapCause::ShardVanished));
-        assert_eq!(lost[0].1.from, SequenceNumber::parse("7").ok());
+        assert_eq!(vanished(&ledger, &absent, &missing, SETTLE, at(20)), [], "the current stream may come back");
+        let lost = vanished(&ledger, &listing(ARN, 11, &[]), &missing, SETTLE, at(20));
+        assert_eq!((lost[0].0.status, lost[0].1.as_ref().unwrap().cause), (Lost, GapCause::ShardVanished));
+        assert_eq!(lost[0].1.as_ref().unwrap().from, SequenceNumber::parse("7").ok());
     }
 
     #[test]
@@ -397,5 +451,40 @@ pub(crate) mod tests {
         assert_eq!(count(&family(&child), &gone, late), 0, "the child has not inherited its version yet");
         let leaf = ledger(&[stream(ARN, 1, false)], &[shard("a", &[], Finished, 0)]);
         assert_eq!(count(&leaf, &gone, late), 0, "its children are not known yet");
+    }
+
+    #[test]
+    fn a_shard_that_is_listed_and_holds_nothing_is_lost_with_a_gap_unless_it_is_older_than_the_pipeline() {
+        const DAY: i64 = 24 * 3_600_000;
+        let (listed, emptied) = (listing(ARN, 10_000 + DAY, &[("a", None)]), unreadable("a", 10_000 + DAY - 1, true));
+        let mut unread = shard("a", &[], Open, 0);
+        unread.position = None;
+        let with = |stream_since: i64, gaps: &[GapEntry]| {
+            let mut ledger = ledger(&[], std::slice::from_ref(&unread));
+            let since = at(stream_since);
+            ledger.apply(LedgerEntry::Stream(StreamEntry { since, ..stream(ARN, 1, false) }));
+            gaps.iter().for_each(|gap| ledger.apply(LedgerEntry::Gap(gap.clone())));
+            ledger
+        };
+        let lost = |ledger: &Ledger| vanished(ledger, &listed, &emptied, SETTLE, at(10_001 + DAY));
+        assert_eq!(lost(&with(0, &[]))[0].1.as_ref().unwrap().from, None);
+        assert_eq!(lost(&with(20_000, &[]))[0].1, None, "what was trimmed was written before the stream was known");
+        let recorded = gap(&shard("a", &[], Open, 0), GapCause::Trimmed, at(0));
+        assert_eq!(lost(&with(0, &[recorded]))[0].1, None, "its gap is there");
+    }
+
+    #[test]
+    fn a_shard_that_is_listed_and_unknown_is_lost_only_when_it_is_past_the_retention() {
+        const DAY: i64 = 24 * 3_600_000;
+        let ledger = ledger(&[stream(ARN, 1, false)], &[shard("a", &[], Open, 500)]);
+        let lost = |now: i64| {
+            let listings = listing(ARN, now, &[("a", None)]);
+            vanished(&ledger, &listings, &unreadable("a", now - 5, false), SETTLE, at(now)).len()
+        };
+        assert_eq!(lost(400 + DAY), 0, "what is unread in it may be held still");
+        assert_eq!(lost(500 + DAY), 1);
+        let opened = ShardId::new("shardId-00000001795537212001-aa296260");
+        assert_eq!(super::opened(&opened), Some(at(1_795_537_212_001)));
+        assert_eq!(super::opened(&ShardId::new("shardId-000000000000")), None);
     }
 }

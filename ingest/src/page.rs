@@ -24,6 +24,8 @@ pub(crate) enum What {
     CaughtUp(Timestamp),
     /// The service does not know the shard.
     Missing,
+    /// The service has dropped all that was in the shard, to its very beginning.
+    Emptied,
     Children(Vec<ListedShard>),
     /// Why the shard is not read now; `None`: it is.
     Trouble(Option<String>),

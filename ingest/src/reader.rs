@@ -47,6 +47,8 @@ pub(crate) struct Reader {
     pub numbering: Numbering,
     /// Set once the table has another stream: nothing is written to this one any more.
     pub replaced: Arc<AtomicBool>,
+    /// When the stream became known: what was trimmed within the retention after that is older than the pipeline.
+    pub followed_since: Timestamp,
     /// A gap whose end is the next record.
     pub gap: Option<GapEntry>,
 }
@@ -59,6 +61,8 @@ struct Progress {
     empty: u32,
     /// Failures in a row.
     failures: u32,
+    /// Times in a row that even the shard's beginning was trimmed.
+    emptied: u32,
 }
 
 /// The pipeline is gone.
@@ -68,7 +72,7 @@ impl Reader {
     /// Ends with the shard, or when the pipeline does.
     pub(crate) async fn run(mut self) {
         let window = Arc::new(Semaphore::new(WINDOW));
-        let mut progress = Progress { window, iterator: None, empty: 0, failures: 0 };
+        let mut progress = Progress { window, iterator: None, empty: 0, failures: 0, emptied: 0 };
         if let Some(gap) = self.gap.clone()
             && self.send_gap(gap).await.is_err()
         {
@@ -101,7 +105,7 @@ impl Reader {
                 if progress.failures >= TROUBLE {
                     self.send(What::Trouble(None)).await?;
                 }
-                progress.failures = 0;
+                (progress.failures, progress.emptied) = (0, 0);
                 self.answered(progress, records, asked, (hold, place), timer).await
             }
             Err(error) => {
@@ -208,7 +212,7 @@ impl Reader {
             Fault::IteratorExpired => progress.iterator = None,
             Fault::Trimmed => {
                 progress.iterator = None;
-                self.trimmed(&error).await?;
+                self.trimmed(progress, &error).await?;
             }
             Fault::NotFound => {
                 progress.iterator = None;
@@ -235,14 +239,23 @@ impl Reader {
         backoff(attempt, FIRST_PAUSE, self.settings.retry_max(), rand::random())
     }
 
-    /// Records that the stream has dropped: they are a gap, and reading goes on at the oldest that it holds.
-    async fn trimmed(&mut self, error: &StreamError) -> Result<(), Closed> {
-        let entry = ShardEntry { position: self.numbering.position.clone(), ..self.entry.clone() };
-        let gap = lineage::gap(&entry, GapCause::Trimmed, self.clock.now());
-        tracing::error!(shard = %self.numbering.key.1, table = %self.numbering.table, from = ?gap.from, %error,
-            "records were trimmed before they were read");
-        self.numbering.position = None;
-        self.send_gap(gap).await
+    /// Records that the stream has dropped: they are a gap, and reading goes on at the oldest that it holds. Trimming
+    /// may overtake that too; where it does again and again, nothing is left to be read.
+    async fn trimmed(&mut self, progress: &mut Progress, error: &StreamError) -> Result<(), Closed> {
+        let beginning = self.numbering.position.is_none();
+        if beginning {
+            progress.emptied += 1;
+        }
+        let ours = !beginning || self.clock.now().since(self.followed_since) >= lineage::RETENTION;
+        if ours && !(beginning && self.gap.is_some()) {
+            let entry = ShardEntry { position: self.numbering.position.clone(), ..self.entry.clone() };
+            let gap = lineage::gap(&entry, GapCause::Trimmed, self.clock.now());
+            tracing::error!(shard = %self.numbering.key.1, table = %self.numbering.table, from = ?gap.from, %error,
+                "records were trimmed before they were read");
+            self.numbering.position = None;
+            self.send_gap(gap).await?;
+        }
+        if progress.emptied >= TROUBLE { self.send(What::Emptied).await } else { Ok(()) }
     }
 
     async fn send_gap(&mut self, gap: GapEntry) -> Result<(), Closed> {

@@ -21,6 +21,7 @@ use tokio_util::sync::CancellationToken;
 use crate::budget::Budget;
 use crate::commit::{self, Committed, Piece, SlotWork};
 use crate::discovery::Discovered;
+use crate::lineage::Unreadable;
 use crate::page::{Page, Read, What};
 use crate::settings::Settings;
 use crate::status::Troubles;
@@ -84,7 +85,7 @@ pub(crate) struct Work {
     pub(super) listings: Listings,
     pub(super) slots: BTreeMap<Slot, SlotWork>,
     pub(super) lanes: BTreeMap<ShardKey, Lane>,
-    pub(super) missing: BTreeMap<ShardKey, Timestamp>,
+    pub(super) missing: BTreeMap<ShardKey, Unreadable>,
     pub(super) tables: BTreeMap<TableName, TableWork>,
     pub(super) troubles: Troubles,
     /// What each slot has claimed already.
@@ -155,9 +156,11 @@ impl Work {
                 self.missing.remove(&key);
                 self.raise(&key, at.minus(self.context.settings.settle()));
             }
-            What::Missing => {
+            What::Missing | What::Emptied => {
                 let table = lane.entry.table.clone();
-                self.missing.entry(key).or_insert_with(|| self.context.clock.now());
+                let since = self.context.clock.now();
+                let unreadable = self.missing.entry(key).or_insert(Unreadable { since, emptied: false });
+                unreadable.emptied |= matches!(what, What::Emptied);
                 self.hurry(&table);
             }
             What::Trouble(reason) => self.troubles.set(format!("shard/{}/{}", key.0, key.1), reason),

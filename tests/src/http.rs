@@ -1,4 +1,4 @@
-//! One GET, for the status endpoints of the process under test.
+//! One request, for the status endpoints of the process under test and the control ports of servers.
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -17,17 +17,28 @@ pub struct Response {
 const PATIENCE: Duration = Duration::from_secs(10);
 
 pub async fn get(address: SocketAddr, path: &str) -> Result<Response, Error> {
-    let what = || format!("GET http://{address}{path}");
-    let answer = tokio::time::timeout(PATIENCE, exchange(address, path)).await;
+    request("GET", address, path).await
+}
+
+/// Without a body.
+pub async fn post(address: SocketAddr, path: &str) -> Result<Response, Error> {
+    request("POST", address, path).await
+}
+
+async fn request(method: &str, address: SocketAddr, path: &str) -> Result<Response, Error> {
+    let what = || format!("{method} http://{address}{path}");
+    let answer = tokio::time::timeout(PATIENCE, exchange(method, address, path)).await;
     let bytes =
         answer.map_err(|_| Error::server(what(), "no answer"))?.map_err(|error| Error::server(what(), error))?;
     parse(&bytes).ok_or_else(|| Error::server(what(), "not an HTTP answer"))
 }
 
 /// HTTP 1.0, so that the server neither chunks the body nor keeps the connection.
-async fn exchange(address: SocketAddr, path: &str) -> std::io::Result<Vec<u8>> {
+async fn exchange(method: &str, address: SocketAddr, path: &str) -> std::io::Result<Vec<u8>> {
     let mut stream = TcpStream::connect(address).await?;
-    stream.write_all(format!("GET {path} HTTP/1.0\r\nHost: {address}\r\n\r\n").as_bytes()).await?;
+    stream
+        .write_all(format!("{method} {path} HTTP/1.0\r\nHost: {address}\r\nContent-Length: 0\r\n\r\n").as_bytes())
+        .await?;
     let mut bytes = Vec::new();
     stream.read_to_end(&mut bytes).await?;
     Ok(bytes)

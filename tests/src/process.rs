@@ -94,14 +94,21 @@ impl Process {
     /// SIGTERM; one that has not ended within `deadline` is an error, and is killed.
     pub async fn stop(mut self, deadline: Duration) -> Result<ExitStatus, Error> {
         let fault = |reason: String| Error::process("stopping the process".to_owned(), reason);
-        let id = self.child.id().ok_or_else(|| fault("it has ended already".into()))?;
-        let signal = Command::new("kill").arg("-TERM").arg(id.to_string()).status().await;
-        if !signal.map_err(|error| fault(error.to_string()))?.success() {
-            return Err(fault("SIGTERM could not be sent".into()));
-        }
+        self.signal("TERM").await?;
         match tokio::time::timeout(deadline, self.child.wait()).await {
             Ok(ended) => ended.map_err(|error| fault(error.to_string())),
             Err(_) => Err(self.failure(format!("still running {deadline:?} after SIGTERM"))),
+        }
+    }
+
+    /// Sends a signal by its name: `STOP`, `CONT`, `TERM`.
+    pub async fn signal(&self, name: &str) -> Result<(), Error> {
+        let fault = |reason: String| Error::process(format!("sending SIG{name}"), reason);
+        let id = self.child.id().ok_or_else(|| fault("the process has ended already".into()))?;
+        let sent = Command::new("kill").arg(format!("-{name}")).arg(id.to_string()).status().await;
+        match sent.map_err(|error| fault(error.to_string()))?.success() {
+            true => Ok(()),
+            false => Err(fault("kill refused".into())),
         }
     }
 

@@ -12,6 +12,7 @@ use aws_sdk_dynamodb::types::ReturnValue;
 use headwater_common::clock::{Clock, Timestamp};
 use headwater_common::value::Item;
 use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
 
 use crate::attribute;
 use crate::error::Error;
@@ -26,6 +27,8 @@ pub struct Writer {
     pub clock: Arc<dyn Clock>,
     /// How long a server may be away before an outcome is left open.
     pub patience: Duration,
+    /// A pause of each task after each write.
+    pub pause: Duration,
     progress: Arc<watch::Sender<u64>>,
 }
 
@@ -39,7 +42,7 @@ pub struct Written {
 impl Writer {
     pub fn new(client: Client, workload: Workload, clock: Arc<dyn Clock>) -> Writer {
         let progress = Arc::new(watch::Sender::new(0));
-        Writer { client, workload, clock, patience: Duration::from_secs(120), progress }
+        Writer { client, workload, clock, patience: Duration::from_secs(120), pause: Duration::ZERO, progress }
     }
 
     /// Counts the writes that have an outcome, as they come.
@@ -49,12 +52,17 @@ impl Writer {
 
     /// Makes `count` writes, shared evenly over the workload's tasks.
     pub async fn write(&self, count: usize) -> Result<Written, Error> {
+        self.write_until(count, &CancellationToken::new()).await
+    }
+
+    /// The same, and ends early when `stop` is cancelled: each write that was begun gets its outcome.
+    pub async fn write_until(&self, count: usize, stop: &CancellationToken) -> Result<Written, Error> {
         let tasks = self.workload.settings.tasks.max(1);
         let running: Vec<_> = (0..tasks)
             .map(|task| {
-                let (writer, writes) = (self.clone(), self.workload.task(task));
+                let (writer, writes, stop) = (self.clone(), self.workload.task(task), stop.clone());
                 let share = count / tasks + usize::from(task < count % tasks);
-                tokio::spawn(async move { writer.task(writes, share).await })
+                tokio::spawn(async move { writer.task(writes, share, &stop).await })
             })
             .collect();
         let mut history = History::default();
@@ -65,9 +73,12 @@ impl Writer {
         Ok(Written { history, ended: self.clock.now().plus(Duration::from_millis(1)) })
     }
 
-    async fn task(&self, writes: Writes, count: usize) -> Vec<Write> {
-        let mut made = Vec::with_capacity(count);
+    async fn task(&self, writes: Writes, count: usize, stop: &CancellationToken) -> Vec<Write> {
+        let mut made = Vec::new();
         for intent in writes.take(count) {
+            if stop.is_cancelled() {
+                break;
+            }
             let intent = intent.stamped(self.clock.now());
             let outcome = match self.attempt(&intent).await {
                 Outcome::Unknown { error, .. } => Outcome::Unknown { error, found: self.look(&intent).await },
@@ -75,6 +86,9 @@ impl Writer {
             };
             made.push(Write { intent, outcome });
             self.progress.send_modify(|count| *count += 1);
+            if !self.pause.is_zero() {
+                tokio::time::sleep(self.pause).await;
+            }
         }
         made
     }

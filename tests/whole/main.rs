@@ -9,3 +9,4 @@ mod kills;
 mod layers;
 mod others;
 mod stack;
+mod unread;

@@ -86,25 +86,31 @@ impl Dev {
 
     /// Every document and tombstone of every index.
     pub async fn index(&self) -> Vec<IndexDocument> {
-        let mut documents = Vec::new();
+        let mut all = Vec::new();
         for entity in &self.entities {
             let table = entity.table();
             let index = EmbeddedIndex::open_read_only(&self.data.join("index").join(table.as_str()), entity).unwrap();
-            let mut after: Option<String> = None;
-            loop {
-                let page = index.scan(after.as_deref(), 500).await.unwrap();
-                let Some(last) = page.last() else { break };
-                after = Some(last.key.clone());
-                documents.extend(page.into_iter().map(|found| IndexDocument {
-                    table: table.clone(),
-                    id: KeyBytes::from_text(&found.key).unwrap().document_id(),
-                    version: found.version.as_i64(),
-                    live: found.item.is_some(),
-                    item: found.item.map(|json| Item::from_json(&json).unwrap()),
-                }));
-            }
+            all.extend(documents(&index, &table).await);
         }
-        documents
+        all
+    }
+}
+
+/// Every document and tombstone of an index.
+pub async fn documents(index: &dyn SearchIndex, table: &TableName) -> Vec<IndexDocument> {
+    let mut documents = Vec::new();
+    let mut after: Option<String> = None;
+    loop {
+        let page = index.scan(after.as_deref(), 500).await.unwrap();
+        let Some(last) = page.last() else { return documents };
+        after = Some(last.key.clone());
+        documents.extend(page.into_iter().map(|found| IndexDocument {
+            table: table.clone(),
+            id: KeyBytes::from_text(&found.key).unwrap().document_id(),
+            version: found.version.as_i64(),
+            live: found.item.is_some(),
+            item: found.item.map(|json| Item::from_json(&json).unwrap()),
+        }));
     }
 }
 

@@ -12,6 +12,7 @@ mod connection;
 mod environment;
 mod error;
 mod housekeeping;
+mod ledger_readers;
 mod schema;
 mod server;
 mod settings;
@@ -30,6 +31,7 @@ use tokio_util::sync::CancellationToken;
 pub use crate::environment::{Environment, Needs, NoReaders, Readers};
 pub use crate::error::Error;
 use crate::housekeeping::Housekeeping;
+pub use crate::ledger_readers::LedgerReaders;
 pub use crate::settings::Settings;
 
 /// Its name on the health board.

@@ -1,11 +1,14 @@
-//! The stage against a scripted stream and the embedded log.
+//! The stage against a scripted stream, the embedded server and DynamoDB Local.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 mod completeness;
+mod dynamodb_local;
 mod embedded_store;
 mod errors;
 mod gaps;
+mod kafka;
 mod lineage;
 mod ownership;
 mod stage;
+mod trees;
 mod trouble;

@@ -12,7 +12,7 @@ use headwater_common::completeness::Completeness;
 use headwater_common::embedded::{EmbeddedLog, Layout};
 use headwater_common::health::Health;
 use headwater_common::ledger::{Ledger, ShardEntry, ShardStatus};
-use headwater_common::log::{ChangeLog, Delivery, LedgerUpdate, TablePartition};
+use headwater_common::log::{ChangeLog, Delivery, LedgerUpdate, LogRecord};
 use headwater_ingest::{Error, Ingest, Settings};
 use headwater_tests::streams::ScriptedStreams;
 use headwater_tests::wait;
@@ -22,7 +22,7 @@ use tokio_util::sync::CancellationToken;
 
 pub const TABLE: &str = "flights";
 
-const DEADLINE: Duration = Duration::from_secs(30);
+const DEADLINE: Duration = Duration::from_secs(90);
 
 /// Fast, so that a test waits for little.
 pub fn settings() -> Settings {
@@ -61,6 +61,11 @@ impl Worker {
         self.task.await.unwrap()
     }
 
+    /// Slots that it owns, by its own word.
+    pub fn slots(&self) -> u64 {
+        self.health.status().get("ingest").and_then(|state| state["slots"].as_u64()).unwrap_or(0)
+    }
+
     pub fn is_running(&self) -> bool {
         !self.task.is_finished()
     }
@@ -95,6 +100,16 @@ pub struct OnLog {
 }
 
 impl OnLog {
+    fn take(&mut self, record: &LogRecord) {
+        match codec::decode(&record.value).unwrap() {
+            Entry::Change(change) => self.changes.push(*change),
+            Entry::Mark(mark) => {
+                self.marks += 1;
+                self.completeness.entry(record.at.partition).or_default().observe(&mark);
+            }
+        }
+    }
+
     /// What a sink would conclude for the table.
     pub fn complete_until(&self) -> Option<Timestamp> {
         self.completeness.values().map(Completeness::until).min().flatten()
@@ -210,14 +225,25 @@ pub fn log() -> (EmbeddedLog, TempDir) {
 }
 
 pub fn start(endpoint: &str, table: &str, log: EmbeddedLog, settings: Settings) -> Worker {
+    start_by(endpoint, table, Arc::new(log), settings, Arc::new(SystemClock))
+}
+
+/// On any log and by any clock.
+pub fn start_by(
+    endpoint: &str,
+    table: &str,
+    log: Arc<dyn ChangeLog>,
+    settings: Settings,
+    clock: Arc<dyn Clock>,
+) -> Worker {
     let (health, shutdown) = (Health::default(), CancellationToken::new());
     let ingest = Ingest {
         streams: streams_client(endpoint),
         tables_client: headwater_tests::client::at(endpoint),
         tables: vec![TableName::new(table)],
-        log: Arc::new(log),
+        log,
         settings,
-        clock: Arc::new(SystemClock),
+        clock,
         health: health.clone(),
     };
     let task = tokio::spawn(ingest.run(shutdown.clone()));
@@ -258,16 +284,9 @@ pub async fn read(log: &EmbeddedLog, table: &str) -> OnLog {
             }
             Delivery::Records(records) => {
                 for record in records {
-                    let TablePartition { partition, .. } = record.at;
-                    match codec::decode(&record.value).unwrap() {
-                        Entry::Change(change) => on_log.changes.push(*change),
-                        Entry::Mark(mark) => {
-                            on_log.marks += 1;
-                            on_log.completeness.entry(partition).or_default().observe(&mark);
-                        }
-                    }
-                    if left.get(&partition).is_some_and(|end| record.offset.0 + 1 >= *end) {
-                        left.remove(&partition);
+                    on_log.take(&record);
+                    if left.get(&record.at.partition).is_some_and(|end| record.offset.0 + 1 >= *end) {
+                        left.remove(&record.at.partition);
                     }
                 }
             }
@@ -277,17 +296,48 @@ pub async fn read(log: &EmbeddedLog, table: &str) -> OnLog {
     on_log
 }
 
-pub async fn ledger(log: &EmbeddedLog) -> Ledger {
-    let mut reader = log.ledger().await.unwrap();
-    let mut ledger = Ledger::default();
-    for update in reader.next().await.unwrap() {
-        match update {
-            LedgerUpdate::Entry(entry) => ledger.apply(*entry),
-            LedgerUpdate::Forgotten(key) => ledger.forget(&key),
-            LedgerUpdate::CaughtUp => {}
+/// Reads from the beginning until the log claims completeness beyond `moment`: what is there then is all there is.
+pub async fn read_beyond(log: &dyn ChangeLog, table: &str, moment: Timestamp) -> OnLog {
+    let table = TableName::new(table);
+    log.open_table(&table).await.unwrap();
+    let extents = log.extents(&table).await.unwrap();
+    let mut on_log = OnLog::default();
+    for partition in 0..extents.len() {
+        on_log.completeness.insert(partition as u16, Completeness::default());
+    }
+    let group = format!("test-{:016x}", rand::random::<u64>());
+    let mut subscription = log.subscribe(&group, std::slice::from_ref(&table)).await.unwrap();
+    let end = tokio::time::Instant::now() + DEADLINE;
+    while on_log.complete_until() <= Some(moment) {
+        let Ok(delivery) = tokio::time::timeout_at(end, subscription.next()).await else {
+            panic!("{} changes, complete until {:?}, not {moment}", on_log.changes.len(), on_log.complete_until());
+        };
+        match delivery.unwrap() {
+            Delivery::Assigned(partitions) => {
+                for at in partitions {
+                    subscription.start(&at, extents[usize::from(at.partition)].start).await.unwrap();
+                }
+            }
+            Delivery::Records(records) => records.iter().for_each(|record| on_log.take(record)),
+            Delivery::Revoked { .. } => panic!("nobody else is in this group"),
         }
     }
-    ledger
+    on_log
+}
+
+/// The ledger as it is now.
+pub async fn ledger(log: &dyn ChangeLog) -> Ledger {
+    let mut reader = log.ledger().await.unwrap();
+    let mut ledger = Ledger::default();
+    loop {
+        for update in reader.next().await.unwrap() {
+            match update {
+                LedgerUpdate::Entry(entry) => ledger.apply(*entry),
+                LedgerUpdate::Forgotten(key) => ledger.forget(&key),
+                LedgerUpdate::CaughtUp => return ledger,
+            }
+        }
+    }
 }
 
 /// `{"x":{"S":"…"}}`

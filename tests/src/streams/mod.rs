@@ -135,6 +135,11 @@ impl ScriptedStreams {
         self.state().page_shards = count;
     }
 
+    /// About this share of a description's pages are short although more shards follow, 0.0 to 1.0.
+    pub fn partial_share(&self, share: f64) {
+        self.state().partial_share = share;
+    }
+
     /// Changes what the stream says of its records' images.
     pub fn view_type(&self, table: &str, view: &str) {
         self.state().stream(table).view = view.to_owned();

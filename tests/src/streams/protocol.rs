@@ -111,7 +111,8 @@ fn find<'a>(state: &'a mut State, arn: &str) -> Result<(&'a mut Stream, Value, S
 }
 
 fn describe_stream(state: &mut State, request: &Value) -> Answer {
-    let page = request["Limit"].as_u64().map_or(state.page_shards, |limit| state.page_shards.min(limit as usize));
+    let page = state.page_of_shards();
+    let page = request["Limit"].as_u64().map_or(page, |limit| page.min(limit as usize));
     let (stream, schema, name) = find(state, text(request, "StreamArn"))?;
     let after = request["ExclusiveStartShardId"].as_str();
     let parent = request["ShardFilter"]["ShardId"].as_str();

@@ -95,6 +95,7 @@ pub(super) struct State {
     pub throttled_share: f64,
     pub page_records: usize,
     pub page_shards: usize,
+    pub partial_share: f64,
     pub calls: BTreeMap<Call, u64>,
     random: SmallRng,
     /// Hands out sequence numbers, shard ids and stream labels.
@@ -152,10 +153,17 @@ impl State {
             throttled_share: 0.0,
             page_records: 1000,
             page_shards: 100,
+            partial_share: 0.0,
             calls: BTreeMap::new(),
             random: SmallRng::seed_from_u64(7),
             count: 0,
         }
+    }
+
+    /// Shards that this page of a description may hold.
+    pub(super) fn page_of_shards(&mut self) -> usize {
+        let partial = self.partial_share > 0.0 && self.random.random_bool(self.partial_share.min(1.0));
+        if partial { self.random.random_range(1..=self.page_shards) } else { self.page_shards }
     }
 
     fn next(&mut self) -> u64 {

@@ -2,10 +2,14 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use headwater_common::change::TableName;
-use headwater_common::clock::{Clock, ManualClock, SystemClock};
-use headwater_common::order::SequenceNumber;
-use headwater_local_store::{Environment, Needs, Readers, Settings};
+use headwater_common::change::{ShardId, StreamArn, TableName};
+use headwater_common::clock::{Clock, ManualClock, SystemClock, Timestamp};
+use headwater_common::embedded::{EmbeddedLog, Layout};
+use headwater_common::ledger::{LedgerEntry, ShardEntry, ShardStatus};
+use headwater_common::log::{ChangeLog, CommitBatch, Ownership};
+use headwater_common::order::{SequenceNumber, Version};
+use headwater_local_store::{Environment, LedgerReaders, Needs, Readers, Settings};
+use tokio_util::sync::CancellationToken;
 
 use crate::world::{World, create_table, put, until};
 
@@ -115,4 +119,52 @@ async fn the_records_of_a_deleted_table_are_deleted() {
     };
     until("the deletion", async || (count() == 0).then_some(())).await;
     world.stop().await;
+}
+
+#[tokio::test]
+async fn what_the_change_log_has_not_taken_in_stays_until_its_ledger_says_otherwise() {
+    let folder = tempfile::tempdir().unwrap();
+    let log = EmbeddedLog::open(folder.path(), Layout { slots: 1, partitions: 1 }).unwrap();
+    let readers = Arc::new(LedgerReaders::of([TableName::new("followed")]));
+    let clock = Arc::new(ManualClock::at(SystemClock.now()));
+    let environment = Environment { clock: clock.clone(), readers: readers.clone(), ..Environment::default() };
+    let world = World::start_in(Settings { trim_interval_ms: 1, ..Settings::default() }, environment);
+    let client = world.client();
+    for table in ["followed", "other"] {
+        create_table(&client, table).await;
+        for number in 0..5 {
+            put(&client, table, "a", &number.to_string()).await;
+        }
+    }
+    let (followed, other) = (world.numbers("followed").await, world.numbers("other").await);
+    let stop = CancellationToken::new();
+    let follow = tokio::spawn({
+        let (log, stop) = (log.clone(), stop.clone());
+        async move { readers.follow(&log, &stop).await }
+    });
+    clock.advance(25 * HOUR);
+    until_numbers(&world, "other", &other[4..]).await;
+    assert_eq!(world.numbers("followed").await, followed);
+
+    let entry = LedgerEntry::Shard(ShardEntry {
+        table: TableName::new("followed"),
+        stream: StreamArn::new("arn"),
+        generation: 1,
+        shard: ShardId::new("shard"),
+        parents: Vec::new(),
+        status: ShardStatus::Open,
+        position: SequenceNumber::parse(&followed[2]).ok(),
+        last_version: Version::ZERO,
+        complete_until: Timestamp::EPOCH,
+        since: Timestamp::EPOCH,
+    });
+    let mut membership = log.join().await.unwrap();
+    let Ownership::Acquired(mut writer) = membership.changed().await.unwrap() else {
+        panic!("a new member is given slots")
+    };
+    let committed = writer.commit(CommitBatch { entries: vec![entry], ..CommitBatch::default() }).await.unwrap();
+    assert_eq!(committed.events, 0);
+    until_numbers(&world, "followed", &followed[3..]).await;
+    stop.cancel();
+    follow.await.unwrap();
 }
