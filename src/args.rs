@@ -33,6 +33,14 @@ pub enum Command {
     Demo(Demo),
     /// Runs the stack for good, with your own tables and feature definitions. Ctrl-C drains.
     Dev(Dev),
+    /// Reads the tables' change streams into the change log, for good. One of many workers.
+    Ingest,
+    /// Writes the change log to the lake, for good. One of many workers.
+    SinkOffline,
+    /// Writes the change log to the search index, for good. One of many workers.
+    SinkSearch,
+    /// Keeps the lake in shape, for good: current tables, checkpoints, clean-up. One worker is enough.
+    Maintain,
     /// Compares table, lake and index, key by key. Exit code 1 if they differ.
     Verify(Verify),
     /// Asks the lake in SQL: `<table>`, `<table>_history`, `<table>_current`.
@@ -61,9 +69,18 @@ pub struct Demo {
     /// The port of the DynamoDB API; any free one where absent.
     #[arg(long)]
     pub port: Option<u16>,
+    /// Where the stack runs: in this process alone, or on the servers of --settings.
+    #[arg(long, value_enum, default_value_t = On::Machine)]
+    pub on: On,
     /// Keeps the stack running after the report, until Ctrl-C.
     #[arg(long)]
     pub keep_running: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum On {
+    Machine,
+    Servers,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

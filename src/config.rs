@@ -4,16 +4,16 @@ use serde_json::json;
 
 use crate::Context;
 use crate::args::Config;
-use crate::dev;
+use crate::definitions;
 use crate::failure::Failure;
 use crate::output;
 
 pub fn run(context: Context, config: Config) -> Result<(), Failure> {
     match config {
         // The settings were checked when they were loaded.
-        Config::Check { definitions } => {
-            let path = definitions.unwrap_or_else(|| context.settings.definitions.clone());
-            let entities = dev::definitions(&path)?;
+        Config::Check { definitions: path } => {
+            let path = path.unwrap_or_else(|| context.settings.definitions.clone());
+            let entities = definitions::load(&path)?;
             let tables: Vec<_> = entities.iter().map(|entity| {
                 json!({ "entity": entity.entity, "table": entity.table(), "features": entity.features.len() })
             }).collect();

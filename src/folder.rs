@@ -143,15 +143,6 @@ impl DataFolder {
         })
     }
 
-    /// One of them, by its table or its own name.
-    pub fn entity(&self, name: &str) -> Result<Entity, Failure> {
-        let entities = self.entities()?;
-        let known: Vec<String> = entities.iter().map(|entity| entity.table().0).collect();
-        entities.into_iter().find(|entity| entity.table().as_str() == name || entity.entity == name).ok_or_else(|| {
-            Failure::usage(format!("there is no table {name:?}")).remedy(format!("one of {}", known.join(", ")))
-        })
-    }
-
     /// The stack that holds the folder now, if one does. What a killed one left behind is not taken for one.
     pub fn running(&self) -> Option<Running> {
         let running: Running = self.read("running.json").ok()??;

@@ -10,19 +10,19 @@ use serde_json::value::RawValue;
 use crate::Context;
 use crate::args::{By, History};
 use crate::failure::Failure;
-use crate::folder::DataFolder;
 use crate::output::{self, Format};
 use crate::sql;
+use crate::stores::Stores;
 
 pub async fn run(context: Context, history: History) -> Result<(), Failure> {
-    let folder = DataFolder::existing(&context.data_folder())?;
-    let table: TableName = folder.entity(&history.table)?.table();
+    let stores = Stores::of(&context)?;
+    let table: TableName = stores.entity(&history.table)?.table();
     let as_of = history.as_of.as_deref().map(moment).transpose()?;
     let by = match history.by {
         By::EventTime => AsOf::EventTime,
         By::KnownAt => AsOf::KnownAt,
     };
-    let reader = sql::reader(&folder, Settings::default())?;
+    let reader = sql::reader(&stores, Settings::default())?;
     let key: Vec<&str> = history.key.iter().map(String::as_str).collect();
     let entries = reader.history(&table, &key, as_of, by).await.map_err(sql::failure)?;
     for entry in entries.iter().take(history.limit) {

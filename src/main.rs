@@ -4,6 +4,7 @@
 
 mod args;
 mod config;
+mod definitions;
 mod demo;
 mod dev;
 mod failure;
@@ -12,12 +13,17 @@ mod history;
 mod http;
 mod output;
 mod search;
+mod servers;
 mod settings;
+mod signals;
 mod sql;
 mod stack;
+mod stages;
 mod status;
+mod stores;
 mod telemetry;
 mod verify;
+mod worker;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -28,10 +34,13 @@ use args::{Cli, Command};
 use failure::Failure;
 use output::Format;
 use settings::Settings;
+use worker::Role;
 
 /// What every subcommand gets.
 pub struct Context {
     pub settings: Settings,
+    /// `--settings`, where it was given.
+    pub settings_file: Option<PathBuf>,
     /// `--data`, where it was given.
     pub data: Option<PathBuf>,
     pub format: Format,
@@ -65,7 +74,7 @@ fn run(cli: Cli, format: Format) -> Result<(), Failure> {
     }
     let settings = Settings::load(cli.common.settings.as_deref())?;
     telemetry::start_logs(&settings.logs, telemetry::is_interactive(&cli.command))?;
-    let context = Context { settings, data: cli.common.data, format };
+    let context = Context { settings, settings_file: cli.common.settings, data: cli.common.data, format };
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()
@@ -74,6 +83,10 @@ fn run(cli: Cli, format: Format) -> Result<(), Failure> {
         match cli.command {
             Command::Demo(demo) => demo::run(context, demo).await,
             Command::Dev(dev) => dev::run(context, dev).await,
+            Command::Ingest => worker::run(context, Role::Ingest).await,
+            Command::SinkOffline => worker::run(context, Role::SinkOffline).await,
+            Command::SinkSearch => worker::run(context, Role::SinkSearch).await,
+            Command::Maintain => worker::run(context, Role::Maintain).await,
             Command::Verify(verify) => verify::run(context, verify).await,
             Command::Sql(sql) => sql::run(context, sql).await,
             Command::Search(search) => search::run(context, search).await,

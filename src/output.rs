@@ -55,9 +55,18 @@ pub fn note(text: &str) {
     writeln!(io::stderr().lock(), "{text}").ok();
 }
 
-/// An attribute value for people: numbers and texts bare, the rest as DynamoDB JSON.
+/// An attribute value for people: numbers and texts bare, a point as `40.64,-73.78`, a list of numbers as `[1, 0.5]`, the
+/// rest as DynamoDB JSON.
 pub fn value(value: &Value) -> String {
     match value {
+        Value::M(map) if map.len() == 2 => match (map.get("lat"), map.get("lon")) {
+            (Some(Value::N(lat)), Some(Value::N(lon))) => format!("{},{}", lat.as_str(), lon.as_str()),
+            _ => serde_json::to_string(value).unwrap_or_default(),
+        },
+        Value::L(list) if list.iter().all(|element| element.as_number().is_some()) => {
+            let numbers: Vec<&str> = list.iter().filter_map(Value::as_number).map(|number| number.as_str()).collect();
+            format!("[{}]", numbers.join(", "))
+        }
         Value::S(text) => text.clone(),
         Value::N(number) => number.as_str().to_owned(),
         Value::Bool(truth) => truth.to_string(),
@@ -82,6 +91,17 @@ pub fn grouped(number: u64) -> String {
 
 #[cfg(test)]
 mod tests {
+    use headwater_common::value::Value;
+
+    #[test]
+    fn points_and_vectors_are_readable() {
+        let shown = |json: &str| super::value(&serde_json::from_str::<Value>(json).unwrap());
+        assert_eq!(shown(r#"{"M":{"lat":{"N":"40.64"},"lon":{"N":"-73.78"}}}"#), "40.64,-73.78");
+        assert_eq!(shown(r#"{"L":[{"N":"1"},{"N":"0.5"}]}"#), "[1, 0.5]");
+        assert_eq!(shown(r#"{"M":{"lat":{"S":"x"},"lon":{"N":"1"}}}"#), r#"{"M":{"lat":{"S":"x"},"lon":{"N":"1"}}}"#);
+        assert_eq!(shown(r#"{"L":[{"S":"x"}]}"#), r#"{"L":[{"S":"x"}]}"#);
+    }
+
     #[test]
     fn numbers_are_grouped_by_thousands() {
         let grouped = |number| super::grouped(number);

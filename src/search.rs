@@ -1,24 +1,22 @@
-//! `headwater search`: asks the index, whether a stack runs on the folder or not.
+//! `headwater search`: asks the index, whether anything writes to it or not.
 
 use headwater_common::definition::Entity;
 use headwater_sink_search::index::SearchError;
+use headwater_sink_search::mapping::Mapping;
 use headwater_sink_search::query::{Answer, Hit, Query, Search, parse, parse_sort};
-use headwater_sink_search::{EmbeddedIndex, SearchIndex};
 use serde_json::json;
 
 use crate::Context;
 use crate::args;
 use crate::failure::Failure;
-use crate::folder::DataFolder;
 use crate::output::{self, Format, grouped};
+use crate::stores::Stores;
 
 pub async fn run(context: Context, search: args::Search) -> Result<(), Failure> {
-    let folder = DataFolder::existing(&context.data_folder())?;
-    let entity = folder.entity(&search.table)?;
-    let place = folder.index_of(&entity.table());
-    let index = EmbeddedIndex::open_read_only(&place, &entity)
-        .map_err(|error| Failure::environment(error).at(place.display()))?;
-    let mapping = index.mapping();
+    let stores = Stores::of(&context)?;
+    let entity = stores.entity(&search.table)?;
+    let index = stores.index(&entity).await?;
+    let mapping = &Mapping::of(&entity);
     let query = match search.query.as_deref() {
         Some(text) => parse(text, mapping).map_err(|error| Failure::usage(error).at("the query"))?,
         None => Query::All,

@@ -19,6 +19,11 @@ pub struct Settings {
     pub http: Http,
     pub store: Store,
     pub log: Log,
+    pub dynamodb: Dynamodb,
+    #[cfg(feature = "kafka")]
+    pub kafka: headwater_kafka::Settings,
+    pub lake: LakePlace,
+    pub opensearch: headwater_sink_search::opensearch::Settings,
     pub ingest: headwater_ingest::Settings,
     pub sink_offline: headwater_sink_offline::Settings,
     pub sink_search: headwater_sink_search::Settings,
@@ -36,6 +41,11 @@ impl Default for Settings {
             http: Http::default(),
             store: Store::default(),
             log: Log::default(),
+            dynamodb: Dynamodb::default(),
+            #[cfg(feature = "kafka")]
+            kafka: Default::default(),
+            lake: LakePlace::default(),
+            opensearch: Default::default(),
             ingest: headwater_ingest::Settings { memory_bytes: 16 << 20, ..Default::default() },
             // On one machine everybody waits for the newest, a commit is cheap, and all share the memory.
             sink_offline: headwater_sink_offline::Settings {
@@ -129,7 +139,30 @@ impl Default for Log {
     }
 }
 
+/// The tables that workers follow.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Dynamodb {
+    /// A URL; AWS itself where empty, with credentials and region from the environment.
+    pub endpoint: String,
+}
+
+/// The lake that workers write.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct LakePlace {
+    /// `s3://bucket/prefix`, or a folder that all workers share. Where it is named, the stores lie on the servers of
+    /// these settings and not in the data folder.
+    pub place: String,
+    pub s3: headwater_sink_offline::S3,
+}
+
 impl Settings {
+    /// Whether the stores lie on servers rather than in a data folder: then the lake's place is named.
+    pub fn names_servers(&self) -> bool {
+        !self.lake.place.is_empty()
+    }
+
     /// The file, then the environment over it; every value checked.
     pub fn load(file: Option<&Path>) -> Result<Settings, Failure> {
         let settings: Settings = headwater_common::settings::load(file, std::env::vars())
@@ -143,6 +176,9 @@ impl Settings {
         if self.log.slots == 0 || self.log.partitions == 0 {
             return Err(refuse("log", "slots and partitions are at least 1".into()));
         }
+        #[cfg(feature = "kafka")]
+        self.kafka.check().map_err(|cause| refuse("kafka", cause))?;
+        self.opensearch.check().map_err(|cause| refuse("opensearch", cause))?;
         self.ingest.check().map_err(|cause| refuse("ingest", cause))?;
         self.sink_offline.check().map_err(|cause| refuse("sink_offline", cause))?;
         self.sink_search.check().map_err(|cause| refuse("sink_search", cause))?;

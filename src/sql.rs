@@ -1,21 +1,20 @@
-//! `headwater sql`: asks the lake, whether a stack runs on the folder or not.
+//! `headwater sql`: asks the lake, whether anything writes to it or not.
 
 use std::io::{self, Read as _};
 
 use headwater_lake::output as rows;
 use headwater_lake::query::{LakeReader, QueryError, Settings, SqlAnswer};
-use headwater_sink_offline::Lake;
 use serde_json::json;
 
 use crate::Context;
 use crate::args::Sql;
 use crate::failure::{Exit, Failure};
-use crate::folder::DataFolder;
 use crate::output::{self, Format};
+use crate::stores::Stores;
 
 pub async fn run(context: Context, sql: Sql) -> Result<(), Failure> {
-    let folder = DataFolder::existing(&context.data_folder())?;
-    let reader = reader(&folder, Settings { max_rows: sql.limit, ..Settings::default() })?;
+    let stores = Stores::of(&context)?;
+    let reader = reader(&stores, Settings { max_rows: sql.limit, ..Settings::default() })?;
     let query = match sql.query.as_str() {
         "-" => {
             let mut text = String::new();
@@ -29,10 +28,9 @@ pub async fn run(context: Context, sql: Sql) -> Result<(), Failure> {
     print(context.format, &reader.sql(&query).await.map_err(failure)?)
 }
 
-pub fn reader(folder: &DataFolder, settings: Settings) -> Result<LakeReader, Failure> {
+pub fn reader(stores: &Stores, settings: Settings) -> Result<LakeReader, Failure> {
     settings.check().map_err(Failure::usage)?;
-    let lake = Lake::local(&folder.lake()).map_err(|error| Failure::environment(error).at(folder.lake().display()))?;
-    Ok(LakeReader::with(lake, &folder.entities()?, settings))
+    Ok(LakeReader::with(stores.lake()?, &stores.entities()?, settings))
 }
 
 pub fn failure(error: QueryError) -> Failure {

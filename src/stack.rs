@@ -1,187 +1,205 @@
-//! The whole stack in one process: table store, ingest, log, lake, index, maintenance and the status server.
+//! The whole stack in one process: on a data folder, with table store, log, lake and index of its own, or on servers.
 
-use std::collections::BTreeMap;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use headwater_common::change::TableName;
-use headwater_common::clock::{Clock, SystemClock};
+use headwater_common::clock::Clock;
 use headwater_common::definition::Entity;
 use headwater_common::embedded::{EmbeddedLog, Layout};
-use headwater_common::health::Health;
 use headwater_common::log::ChangeLog;
 use headwater_common::progress::SinkProgress;
-use headwater_ingest::Ingest;
-use headwater_lake::maintain::Maintenance;
-use headwater_local_store::LocalStore;
+use headwater_local_store::{Environment, LedgerReaders, LocalStore};
 use headwater_sdk::FeatureStore;
-use headwater_sink_offline::{Lake, SinkOffline};
-use headwater_sink_search::{EmbeddedIndex, SearchIndex, SinkSearch};
+use headwater_sink_offline::Lake;
+use headwater_sink_search::EmbeddedIndex;
 use metrics_exporter_prometheus::PrometheusHandle;
-use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use crate::failure::Failure;
 use crate::folder::{DataFolder, FolderLock, Running};
 use crate::http;
+use crate::servers::Servers;
 use crate::settings::Settings;
+use crate::signals;
+use crate::stages::{Indexes, Stages};
+use crate::stores::Stores;
 
 pub const SINKS: [&str; 2] = ["sink-offline", "sink-search"];
 
 /// Runs until it is drained. Dropped without that, the next start goes on from what is durable.
 pub struct Stack {
-    pub running: Running,
-    pub entities: Vec<Entity>,
-    pub health: Health,
+    /// The table store's.
+    pub endpoint: String,
+    pub http: SocketAddr,
     pub features: FeatureStore,
-    lock: FolderLock,
-    store: LocalStore,
-    stages: JoinSet<Result<(), Failure>>,
-    /// Producers and stages stop first, the status server last.
-    stop: CancellationToken,
-    stop_status: CancellationToken,
+    stages: Stages,
     drain: Duration,
+    place: Place,
+}
+
+/// What the stack holds besides its stages.
+enum Place {
+    Folder { lock: FolderLock, store: LocalStore },
+    Servers(Box<Settings>),
 }
 
 impl Stack {
-    pub async fn start(
+    pub async fn in_folder(
         lock: FolderLock,
         settings: &Settings,
         entities: Vec<Entity>,
         metrics: Option<PrometheusHandle>,
     ) -> Result<Stack, Failure> {
-        let clock: Arc<dyn Clock> = Arc::new(SystemClock);
-        let health = Health::default();
-        let listener = http::bind(settings.http.address, "http.address").await?;
-        let http = listener.local_addr().map_err(Failure::environment)?;
-        let store = start_store(&lock, settings).await?;
-        lock.record_entities(&entities)?;
-        let running = Running { pid: std::process::id(), store: store.address(), http };
-        lock.record_running(&running)?;
-        let features = FeatureStore::connect(Some(&store.endpoint()), entities.clone())
+        let mut stages = Stages::new(entities);
+        let http = serve(&mut stages, settings, metrics).await?;
+        let folder = lock.folder().clone();
+        // The log is open before the store is: the store keeps what the log has not taken in, however old it is.
+        let log = open_log(&folder, settings)?;
+        let readers = Arc::new(LedgerReaders::of(stages.tables()));
+        let around =
+            Environment { clock: stages.clock.clone(), health: stages.health.clone(), readers: readers.clone() };
+        let store = start_store(&lock, settings, around).await?;
+        look_after(&mut stages, &log, readers, settings);
+        let log: Arc<dyn ChangeLog> = Arc::new(log);
+        lock.record_entities(&stages.entities)?;
+        lock.record_running(&Running { pid: std::process::id(), store: store.address(), http })?;
+        let features = FeatureStore::connect(Some(&store.endpoint()), stages.entities.clone())
             .await
             .map_err(|error| Failure::failed(format!("can't reach the table store: {error}")))?;
         features.ensure_tables().await.map_err(Failure::environment)?;
-        let mut stack = Stack {
-            running,
-            entities,
-            health,
-            features,
-            lock,
-            store,
-            stages: JoinSet::new(),
-            stop: CancellationToken::new(),
-            stop_status: CancellationToken::new(),
-            drain: Duration::from_millis(settings.drain_ms),
-        };
-        let (board, stop) = (stack.health.clone(), stack.stop_status.clone());
-        stack.stages.spawn(http::serve(listener, board, metrics, stop));
-        stack.start_stages(settings, clock).await?;
-        Ok(stack)
-    }
-
-    async fn start_stages(&mut self, settings: &Settings, clock: Arc<dyn Clock>) -> Result<(), Failure> {
-        let folder = self.lock.folder().clone();
-        let layout = Layout { slots: settings.log.slots, partitions: settings.log.partitions };
-        let log = EmbeddedLog::open(&folder.log(), layout)
-            .map_err(|error| Failure::environment(error).at(folder.log().display()))?;
-        self.stages.spawn(trim(
-            log.clone(),
-            Duration::from_millis(settings.log.retention_ms),
-            clock.clone(),
-            self.stop.clone(),
-        ));
-        let log: Arc<dyn ChangeLog> = Arc::new(log);
-        let indexes = open_indexes(&folder, &self.entities, settings, &*log).await?;
+        let indexes = open_indexes(&folder, &stages.entities, settings, &*log).await?;
         let lake =
             Lake::local(&folder.lake()).map_err(|error| Failure::environment(error).at(folder.lake().display()))?;
-        let now = clock.now();
-        for part in ["ingest", "sink-offline", "sink-search"] {
-            self.health.expect(part, now);
-        }
-        let ingest = Ingest {
-            streams: aws_sdk_dynamodbstreams::Client::new(
-                &headwater_sdk::sdk_config(Some(&self.store.endpoint())).await,
-            ),
-            tables_client: self.features.client().clone(),
-            tables: self.tables(),
-            log: log.clone(),
-            settings: settings.ingest.clone(),
-            clock: clock.clone(),
-            health: self.health.clone(),
-        };
-        let offline = SinkOffline {
-            log: log.clone(),
-            lake: lake.clone(),
-            entities: self.entities.clone(),
-            settings: settings.sink_offline.clone(),
-            clock: clock.clone(),
-            health: self.health.clone(),
-        };
-        let search = SinkSearch {
-            log,
-            indexes,
-            entities: self.entities.clone(),
-            settings: settings.sink_search.clone(),
-            clock: clock.clone(),
-            health: self.health.clone(),
-        };
-        let maintenance = Maintenance {
-            lake,
-            entities: self.entities.clone(),
-            settings: settings.maintenance.clone(),
-            clock,
-            health: self.health.clone(),
-        };
-        let stop = self.stop.clone();
-        self.stages.spawn(named("maintenance", maintenance.run(stop.clone())));
-        self.stages.spawn(named("ingest", ingest.run(stop.clone())));
-        self.stages.spawn(named("sink-offline", offline.run(stop.clone())));
-        self.stages.spawn(named("sink-search", search.run(stop.clone())));
-        Ok(())
+        let streams = aws_sdk_dynamodbstreams::Client::new(&headwater_sdk::sdk_config(Some(&store.endpoint())).await);
+        start(&mut stages, settings, Parts { log, lake, indexes, streams, features: features.clone() });
+        Ok(Stack {
+            endpoint: store.endpoint(),
+            http,
+            features,
+            stages,
+            drain: Duration::from_millis(settings.drain_ms),
+            place: Place::Folder { lock, store },
+        })
     }
 
-    pub fn tables(&self) -> Vec<TableName> {
-        self.entities.iter().map(Entity::table).collect()
+    /// All stages in this process, on the servers of the settings. Workers of their own are for more than one.
+    pub async fn on_servers(
+        settings: &Settings,
+        entities: Vec<Entity>,
+        metrics: Option<PrometheusHandle>,
+    ) -> Result<Stack, Failure> {
+        let servers = Servers::named(settings).ok_or_else(|| {
+            Failure::usage("the settings name no servers")
+                .at("setting lake.place")
+                .remedy("`infra/servers/up` starts them and writes a settings file; give it with --settings")
+        })?;
+        let mut stages = Stages::new(entities);
+        let http = serve(&mut stages, settings, metrics).await?;
+        let features = servers.features(stages.entities.clone()).await?;
+        features.ensure_tables().await.map_err(Failure::environment)?;
+        let log = servers.log(stages.health.clone()).await?;
+        let indexes = servers.indexes(&stages.entities, &*log).await?;
+        let parts =
+            Parts { log, lake: servers.lake()?, indexes, streams: servers.streams().await, features: features.clone() };
+        start(&mut stages, settings, parts);
+        Ok(Stack {
+            endpoint: servers.endpoint().unwrap_or("AWS DynamoDB").to_owned(),
+            http,
+            features,
+            stages,
+            drain: Duration::from_millis(settings.drain_ms),
+            place: Place::Servers(Box::new(settings.clone())),
+        })
+    }
+
+    pub fn entities(&self) -> &[Entity] {
+        &self.stages.entities
+    }
+
+    /// The stores that this stack writes to, for reading.
+    pub fn stores(&self) -> Result<Stores, Failure> {
+        match &self.place {
+            Place::Folder { lock, .. } => Ok(Stores::Folder(lock.folder().clone())),
+            Place::Servers(settings) => Servers::named(settings)
+                .map(|servers| Stores::Servers(Box::new(servers.with_entities(self.entities().to_vec()))))
+                .ok_or_else(|| Failure::failed("the settings name no servers")),
+        }
     }
 
     pub fn progress(&self, sink: &str) -> SinkProgress {
-        self.health.status().remove(sink).and_then(|state| serde_json::from_value(state).ok()).unwrap_or_default()
+        let published = self.stages.health.status().remove(sink);
+        published.and_then(|state| serde_json::from_value(state).ok()).unwrap_or_default()
     }
 
-    /// Waits until a stage ends, which it does by itself only for what no retry can mend.
-    pub async fn stage_ended(&mut self) -> Failure {
-        match self.stages.join_next().await {
-            Some(Ok(Err(failure))) => failure,
-            Some(Ok(Ok(()))) | None => Failure::failed("a stage ended although nobody asked it to"),
-            Some(Err(error)) => Failure::failed(format!("a stage broke off: {error}")),
-        }
+    /// Runs until Ctrl-C or SIGTERM, then drains.
+    pub async fn until_stopped(mut self, signals: &mut signals::Stop) -> Result<(), Failure> {
+        let outcome = self.stages.until_stopped(signals, self.drain).await;
+        outcome.and(self.close().await)
     }
 
     /// Stops taking in, lets what was taken in reach the sinks, and closes the store.
     pub async fn drain(mut self) -> Result<(), Failure> {
-        self.stop.cancel();
-        self.stop_status.cancel();
-        let mut first = None;
-        let stages = async {
-            while let Some(ended) = self.stages.join_next().await {
-                let outcome = ended.unwrap_or_else(|error| Err(Failure::failed(format!("a stage broke off: {error}"))));
-                first = first.take().or(outcome.err());
+        let outcome = self.stages.drain(self.drain).await;
+        outcome.and(self.close().await)
+    }
+
+    async fn close(self) -> Result<(), Failure> {
+        match self.place {
+            Place::Folder { lock, store } => {
+                let closed = store.shutdown().await;
+                drop(lock);
+                closed.map_err(|error| Failure::failed(format!("the table store did not close: {error}")))
             }
-        };
-        let in_time = tokio::time::timeout(self.drain, stages).await.is_ok();
-        let closed = self.store.shutdown().await;
-        drop(self.lock);
-        first = first.or(closed.err().map(|error| Failure::failed(format!("the table store did not close: {error}"))));
-        match first {
-            Some(failure) => Err(failure),
-            None if !in_time => Err(Failure::failed(
-                "the drain did not end in time; nothing is lost, the next start goes on from what is durable",
-            )
-            .remedy("raise drain_ms")),
-            None => Ok(()),
+            Place::Servers(_) => Ok(()),
         }
     }
+}
+
+struct Parts {
+    log: Arc<dyn ChangeLog>,
+    lake: Lake,
+    indexes: Indexes,
+    streams: aws_sdk_dynamodbstreams::Client,
+    features: FeatureStore,
+}
+
+fn start(stages: &mut Stages, settings: &Settings, parts: Parts) {
+    stages.maintenance(settings, parts.lake.clone());
+    stages.ingest(settings, parts.log.clone(), parts.streams, parts.features.client().clone());
+    stages.sink_offline(settings, parts.log.clone(), parts.lake);
+    stages.sink_search(settings, parts.log, parts.indexes);
+}
+
+async fn serve(
+    stages: &mut Stages,
+    settings: &Settings,
+    metrics: Option<PrometheusHandle>,
+) -> Result<SocketAddr, Failure> {
+    let listener = http::bind(settings.http.address, "http.address").await?;
+    let address = listener.local_addr().map_err(Failure::environment)?;
+    // Before anybody can ask: a stack whose stages have not started is not ready.
+    for part in ["ingest", "sink-offline", "sink-search"] {
+        stages.health.expect(part, stages.clock.now());
+    }
+    stages.serve_status(listener, metrics);
+    Ok(address)
+}
+
+fn open_log(folder: &DataFolder, settings: &Settings) -> Result<EmbeddedLog, Failure> {
+    let layout = Layout { slots: settings.log.slots, partitions: settings.log.partitions };
+    EmbeddedLog::open(&folder.log(), layout).map_err(|error| Failure::environment(error).at(folder.log().display()))
+}
+
+/// Trims the log, and tells the store what the log has taken in.
+fn look_after(stages: &mut Stages, log: &EmbeddedLog, readers: Arc<LedgerReaders>, settings: &Settings) {
+    let retention = Duration::from_millis(settings.log.retention_ms);
+    stages.spawn(trim(log.clone(), retention, stages.clock.clone(), stages.stop.clone()));
+    let (ledger, stop) = (log.clone(), stages.stop.clone());
+    stages.spawn(async move {
+        readers.follow(&ledger, &stop).await;
+        Ok(())
+    });
 }
 
 async fn open_indexes(
@@ -189,8 +207,8 @@ async fn open_indexes(
     entities: &[Entity],
     settings: &Settings,
     log: &dyn ChangeLog,
-) -> Result<BTreeMap<TableName, Arc<dyn SearchIndex>>, Failure> {
-    let mut indexes: BTreeMap<TableName, Arc<dyn SearchIndex>> = BTreeMap::new();
+) -> Result<Indexes, Failure> {
+    let mut indexes = Indexes::new();
     for entity in entities {
         let place = folder.index_of(&entity.table());
         let opened = EmbeddedIndex::open_or_rebuild(&place, entity, settings.sink_search.writer_heap_bytes, log).await;
@@ -218,7 +236,7 @@ async fn trim(
     Ok(())
 }
 
-async fn start_store(lock: &FolderLock, settings: &Settings) -> Result<LocalStore, Failure> {
+async fn start_store(lock: &FolderLock, settings: &Settings, around: Environment) -> Result<LocalStore, Failure> {
     let store = headwater_local_store::Settings {
         address: settings.store.address,
         folder: lock.folder().store(),
@@ -226,15 +244,8 @@ async fn start_store(lock: &FolderLock, settings: &Settings) -> Result<LocalStor
         ttl_sweep_ms: settings.store.ttl_sweep_ms,
         ..Default::default()
     };
-    tokio::task::spawn_blocking(move || LocalStore::start(store))
+    tokio::task::spawn_blocking(move || LocalStore::start_in(store, around))
         .await
         .map_err(Failure::failed)?
         .map_err(|error| Failure::environment(error).at("setting store.address, or the data folder"))
-}
-
-async fn named<E: std::fmt::Display>(
-    stage: &'static str,
-    run: impl Future<Output = Result<(), E>>,
-) -> Result<(), Failure> {
-    run.await.map_err(|error| Failure::failed(format!("{stage} can't go on: {error}")))
 }

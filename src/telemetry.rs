@@ -9,13 +9,18 @@ use crate::settings::{LogFormat, Logs};
 
 /// Whether a person watches, who wants the answer and warnings rather than a log.
 pub fn is_interactive(command: &Command) -> bool {
-    !matches!(command, Command::Dev(_))
+    use Command::{Dev, Ingest, Maintain, SinkOffline, SinkSearch};
+    !matches!(command, Dev(_) | Ingest | SinkOffline | SinkSearch | Maintain)
 }
 
 /// Interactive commands log warnings only, unless the settings ask for more than the default.
 pub fn start_logs(logs: &Logs, interactive: bool) -> Result<(), Failure> {
-    let quiet = interactive && logs.level == Logs::default().level;
-    let level = if quiet { "warn,dynoxide=error" } else { &logs.level };
+    let level = match (logs.level == Logs::default().level, interactive) {
+        (true, true) => "warn,dynoxide=error",
+        // The lake's kernel tells of every snapshot at this level.
+        (true, false) => "info,buoyant_kernel=warn",
+        (false, _) => &logs.level,
+    };
     let filter = EnvFilter::try_new(level).map_err(|error| {
         Failure::usage(format!("not a log level: {error}"))
             .at("setting logs.level")

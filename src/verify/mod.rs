@@ -13,6 +13,7 @@ use std::time::Duration;
 use headwater_common::change::TableName;
 use headwater_common::clock::{Clock, SystemClock, Timestamp};
 use headwater_common::definition::Entity;
+use headwater_sdk::FeatureStore;
 use serde::Serialize;
 
 use crate::Context;
@@ -21,6 +22,7 @@ use crate::failure::{Exit, Failure};
 use crate::folder::DataFolder;
 use crate::output::{Format, grouped};
 use crate::stack::Stack;
+use crate::stores::Stores;
 use digest::Fingerprint;
 pub use sources::{Sources, Store};
 
@@ -83,27 +85,24 @@ impl Report {
 }
 
 pub async fn run(context: Context, verify: args::Verify) -> Result<(), Failure> {
-    let folder = DataFolder::existing(&context.data_folder())?;
     let patience = Duration::from_secs(verify.patience);
-    let report = match folder.running() {
-        Some(running) => {
-            let entities = chosen(folder.entities()?, &verify.tables)?;
-            let sources = Sources::open(&folder, &format!("http://{}", running.store), &entities).await?;
-            all(&sources, &entities, patience).await?
+    let stores = Stores::of(&context)?;
+    let entities = chosen(stores.entities()?, &verify.tables)?;
+    let report = match &stores {
+        Stores::Servers(servers) => {
+            let features = servers.features(entities.clone()).await?;
+            all(&Sources::open(stores, features)?, &entities, patience).await?
         }
-        None => {
-            // What was in flight when it stopped has to arrive before anything can be compared.
-            let mut settings = context.settings.clone();
-            settings.store.address.set_port(0);
-            settings.http.address.set_port(0);
-            let entities = folder.entities()?;
-            let compared = chosen(entities.clone(), &verify.tables)?;
-            let stack = Stack::start(folder.lock()?, &settings, entities, None).await?;
-            let sources = Sources::open(&folder, &format!("http://{}", stack.running.store), &compared).await?;
-            let report = all(&sources, &compared, patience).await;
-            stack.drain().await?;
-            report?
-        }
+        Stores::Folder(folder) => match folder.running() {
+            Some(running) => {
+                let endpoint = format!("http://{}", running.store);
+                let features = FeatureStore::connect(Some(&endpoint), entities.clone())
+                    .await
+                    .map_err(|error| Failure::failed(error).at(endpoint))?;
+                all(&Sources::open(stores, features)?, &entities, patience).await?
+            }
+            None => all_of_stopped(&context, folder, &entities, patience).await?,
+        },
     };
     print(context.format, &report)?;
     match report.differences() {
@@ -111,6 +110,23 @@ pub async fn run(context: Context, verify: args::Verify) -> Result<(), Failure> 
         differences => Err(Failure::new(Exit::Different, format!("{differences} keys differ"))
             .remedy("remove the data folder's `lake` or `index` folder and start again to build it anew from the log")),
     }
+}
+
+/// Starts the folder's stack: what was in flight when it stopped has to arrive before anything can be compared.
+async fn all_of_stopped(
+    context: &Context,
+    folder: &DataFolder,
+    entities: &[Entity],
+    patience: Duration,
+) -> Result<Report, Failure> {
+    let mut settings = context.settings.clone();
+    settings.store.address.set_port(0);
+    settings.http.address.set_port(0);
+    let stack = Stack::in_folder(folder.lock()?, &settings, folder.entities()?, None).await?;
+    let sources = Sources::open(stack.stores()?, stack.features.clone())?;
+    let report = all(&sources, entities, patience).await;
+    stack.drain().await?;
+    report
 }
 
 fn chosen(entities: Vec<Entity>, tables: &[String]) -> Result<Vec<Entity>, Failure> {

@@ -1,4 +1,4 @@
-//! The three stores as verification reads them: the table by its API, the lake and the index from the data folder.
+//! The three stores as verification reads them: the table by its API, the lake and the index where they lie.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -10,13 +10,12 @@ use headwater_common::key::{ItemKey, KeyBytes};
 use headwater_common::value::Item;
 use headwater_lake::query::{LakeReader, Settings};
 use headwater_sdk::{FeatureStore, from_attributes, to_attributes};
-use headwater_sink_search::{EmbeddedIndex, SearchIndex};
 use tokio::time::Instant;
 
 use super::digest::{Digests, Fingerprint};
 use crate::failure::Failure;
-use crate::folder::DataFolder;
 use crate::sql;
+use crate::stores::Stores;
 
 /// Documents read from the index in one step.
 const PAGE: usize = 2000;
@@ -25,7 +24,7 @@ const LOOK_EVERY: Duration = Duration::from_millis(100);
 pub struct Sources {
     features: FeatureStore,
     lake: LakeReader,
-    folder: DataFolder,
+    stores: Stores,
 }
 
 /// Which store to read.
@@ -37,12 +36,9 @@ pub enum Store {
 }
 
 impl Sources {
-    /// `endpoint` is the table store's.
-    pub async fn open(folder: &DataFolder, endpoint: &str, entities: &[Entity]) -> Result<Sources, Failure> {
-        let features = FeatureStore::connect(Some(endpoint), entities.to_vec())
-            .await
-            .map_err(|error| Failure::failed(error).at(endpoint))?;
-        Ok(Sources { features, lake: sql::reader(folder, Settings::default())?, folder: folder.clone() })
+    /// `features` gives the tables.
+    pub fn open(stores: Stores, features: FeatureStore) -> Result<Sources, Failure> {
+        Ok(Sources { features, lake: sql::reader(&stores, Settings::default())?, stores })
     }
 
     /// Waits until lake and index are complete past `moment`, and says up to where they are.
@@ -76,13 +72,8 @@ impl Sources {
     }
 
     async fn index_complete_until(&self, entity: &Entity) -> Result<Option<Timestamp>, Failure> {
-        let index = self.open_index(entity)?;
+        let index = self.stores.index(entity).await?;
         index.progress().await.map(|progress| progress.complete_until()).map_err(Failure::environment)
-    }
-
-    fn open_index(&self, entity: &Entity) -> Result<EmbeddedIndex, Failure> {
-        let place = self.folder.index_of(&entity.table());
-        EmbeddedIndex::open_read_only(&place, entity).map_err(|error| Failure::environment(error).at(place.display()))
     }
 
     /// Changes in the lake's history of these tables.
@@ -185,7 +176,7 @@ impl Sources {
     }
 
     async fn each_of_index(&self, entity: &Entity, mut give: impl FnMut(String, Item)) -> Result<(), Failure> {
-        let index = self.open_index(entity)?;
+        let index = self.stores.index(entity).await?;
         let mut after: Option<String> = None;
         loop {
             let page = index.scan(after.as_deref(), PAGE).await.map_err(Failure::environment)?;
