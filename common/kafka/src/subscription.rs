@@ -30,6 +30,8 @@ pub(crate) struct KafkaSubscription {
     progress: mpsc::UnboundedSender<Vec<(Place, Offset)>>,
     /// Why no delivery comes any more.
     ended: Option<String>,
+    /// Whether the group has said which partitions are this reader's.
+    answered: bool,
 }
 
 impl KafkaSubscription {
@@ -46,7 +48,28 @@ impl KafkaSubscription {
         let (out, changes) = mpsc::unbounded_channel();
         let (progress, reports) = mpsc::unbounded_channel();
         tokio::spawn(Following { shared: shared.clone(), group, out, logs }.run(reports));
-        Ok(KafkaSubscription { shared, reader, changes, progress, ended: None })
+        Ok(KafkaSubscription { shared, reader, changes, progress, ended: None, answered: false })
+    }
+
+    fn told(&mut self, change: Option<Told>) -> Result<Delivery, LogError> {
+        match change {
+            Some(Ok((Change::Assigned(places), _))) => {
+                self.answered = true;
+                Ok(Delivery::Assigned(self.named(places)))
+            }
+            Some(Ok((Change::Revoked { places, .. }, acknowledge))) => {
+                let partitions = self.named(places);
+                self.reader.stop(&partitions)?;
+                // Where nobody waits for the answer, it may go anywhere.
+                let acknowledge = acknowledge.unwrap_or_else(|| oneshot::channel().0);
+                Ok(Delivery::Revoked { partitions, acknowledge })
+            }
+            Some(Err(error)) => {
+                self.ended = Some(error.to_string());
+                Err(error)
+            }
+            None => Err(LogError::Unavailable("the subscription has ended".into())),
+        }
     }
 
     fn named(&self, places: Vec<Place>) -> Vec<TablePartition> {
@@ -60,25 +83,17 @@ impl Subscription for KafkaSubscription {
         if let Some(reason) = &self.ended {
             return Err(LogError::Misconfigured(reason.clone()));
         }
-        let change = tokio::select! {
-            biased;
-            change = self.changes.recv() => change,
-            records = self.reader.records() => return Ok(Delivery::Records(records?)),
-        };
-        match change {
-            Some(Ok((Change::Assigned(places), _))) => return Ok(Delivery::Assigned(self.named(places))),
-            Some(Ok((Change::Revoked { places, .. }, acknowledge))) => {
-                let partitions = self.named(places);
-                self.reader.stop(&partitions)?;
-                // Where nobody waits for the answer, it may go anywhere.
-                let acknowledge = acknowledge.unwrap_or_else(|| oneshot::channel().0);
-                return Ok(Delivery::Revoked { partitions, acknowledge });
+        loop {
+            let change = tokio::select! {
+                biased;
+                change = self.changes.recv() => change,
+                records = self.reader.records() => return Ok(Delivery::Records(records?)),
+            };
+            // That none is this reader's is news the first time.
+            if matches!(&change, Some(Ok((Change::Assigned(places), _))) if places.is_empty() && self.answered) {
+                continue;
             }
-            Some(Err(error)) => {
-                self.ended = Some(error.to_string());
-                return Err(error);
-            }
-            None => return Err(LogError::Unavailable("the subscription has ended".into())),
+            return self.told(change);
         }
     }
 
