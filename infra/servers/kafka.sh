@@ -81,7 +81,11 @@ kafka_bootstrap() {
   for ((n = 1; n <= $(kafka_brokers); n++)); do list+="${list:+,}127.0.0.1:$(cat "$(folder_of "kafka-$n")/port")"; done
   echo "$list"
 }
-kafka_exports() { echo "export KAFKA_BOOTSTRAP=$(kafka_bootstrap)"; }
+# With the packages a test can start a broker of its own.
+kafka_exports() {
+  kafka_build
+  printf 'export %s=%s\n' KAFKA_BOOTSTRAP "$(kafka_bootstrap)" KAFKA_JARS "$JARS/lib"
+}
 kafka_yaml() {
   local copies
   copies=$(kafka_brokers)

@@ -35,6 +35,11 @@ pub fn kafka() -> Option<String> {
     address("KAFKA_BOOTSTRAP")
 }
 
+/// The folder of Kafka's packages, to start a broker that one test owns.
+pub fn kafka_packages() -> Option<String> {
+    address("KAFKA_JARS")
+}
+
 pub fn dynamodb() -> Option<DynamoDb> {
     Some(DynamoDb { endpoint: address("DYNAMODB_ENDPOINT")?, control: address("DYNAMODB_CONTROL")? })
 }

@@ -12,7 +12,7 @@ use rdkafka::consumer::{Consumer as _, StreamConsumer};
 use rdkafka::error::KafkaError;
 use rdkafka::message::{BorrowedMessage, Message as _};
 use rdkafka::{Offset as KafkaOffset, TopicPartitionList};
-use tokio::time::sleep;
+use tokio::time::{Instant, sleep};
 
 use crate::Shared;
 use crate::client::Context;
@@ -56,13 +56,16 @@ impl KafkaLedgerReader {
     async fn begin(&mut self) -> Result<(), LogError> {
         let settings = &self.shared.clients.settings;
         let wait = Duration::from_millis(settings.request_timeout_ms.into());
+        let late = Instant::now() + Duration::from_millis(settings.transaction_timeout_ms.into()) * 2;
         loop {
             let visible = edges(self.consumer()?, &self.topic, settings.slots, Edge::End, wait).await?;
-            if visible.iter().zip(&self.ends).all(|(visible, end)| visible >= end) {
-                break;
+            let Some(held) = visible.iter().zip(&self.ends).position(|(visible, end)| visible < end) else { break };
+            if Instant::now() >= late {
+                self.hangs(held, visible[held]);
             }
             sleep(Duration::from_millis(20)).await;
         }
+        self.shared.clients.troubles.ends(&self.topic);
         let what = || format!("topic {} can't be read", self.topic);
         let mut list = TopicPartitionList::new();
         for slot in 0..settings.slots {
@@ -72,6 +75,16 @@ impl KafkaLedgerReader {
         self.consumer()?.assign(&list).map_err(|error| failed(&what(), &error))?;
         self.ahead = Some((0..i32::from(settings.slots)).collect());
         Ok(())
+    }
+
+    /// The brokers end every transaction that is open for too long, unless they have lost the end of one.
+    fn hangs(&self, partition: usize, at: Offset) {
+        let topic = &self.topic;
+        let reason = format!(
+            "a transaction in topic {topic}, partition {partition}, offset {at}, has not ended, and nothing after it can be read: \
+             if it stays so, the brokers have lost its end; `kafka-transactions.sh find-hanging` finds it"
+        );
+        self.shared.clients.troubles.begins(topic, reason);
     }
 
     /// A partition that is written all the time never comes to an end that could be told.
@@ -138,6 +151,7 @@ impl LedgerReader for KafkaLedgerReader {
 
 impl Drop for KafkaLedgerReader {
     fn drop(&mut self) {
+        self.shared.clients.troubles.ends(&self.topic);
         if let Some(consumer) = self.consumer.take() {
             dispose(consumer);
         }

@@ -8,6 +8,9 @@ use tantivy::directory::error::{OpenDirectoryError, OpenReadError, OpenWriteErro
 
 use crate::index::IndexError;
 
+/// "No space left on device", on Linux and macOS alike.
+const ENOSPC: i32 = 28;
+
 pub(super) fn index_error(place: &str, error: &TantivyError) -> IndexError {
     let place = place.to_owned();
     match error {
@@ -18,6 +21,10 @@ pub(super) fn index_error(place: &str, error: &TantivyError) -> IndexError {
             io_error(&place, error)
         }
         TantivyError::LockFailure(..) => IndexError::InUse { place },
+        // What fails in the thread that compresses documents comes as a text.
+        TantivyError::InternalError(reason) if reason.contains(&io::Error::from_raw_os_error(ENOSPC).to_string()) => {
+            IndexError::Full { place }
+        }
         TantivyError::DataCorruption(_)
         | TantivyError::IncompatibleIndex(_)
         | TantivyError::OpenReadError(_)
@@ -32,4 +39,19 @@ pub(super) fn io_error(place: &str, error: &io::Error) -> IndexError {
         return IndexError::Full { place };
     }
     IndexError::Unavailable { place, reason: error.to_string() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_full_disk_is_known_in_whatever_form_it_comes() {
+        let full = || io::Error::from_raw_os_error(ENOSPC);
+        for error in [TantivyError::from(full()), TantivyError::InternalError(full().to_string())] {
+            assert!(matches!(index_error("here", &error), IndexError::Full { .. }), "{error}");
+        }
+        let other = TantivyError::InternalError("a thread ended".into());
+        assert!(matches!(index_error("here", &other), IndexError::Unavailable { .. }));
+    }
 }

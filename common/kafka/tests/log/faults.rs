@@ -1,19 +1,21 @@
-//! Workers that are killed under load: every number is in the log once, and none is missing.
+//! Workers and brokers that are killed and frozen under load: every number is in the log once, and none is missing.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::process::Stdio;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use headwater_common::change::TableName;
 use headwater_common::log::{ChangeLog, Delivery, Offset};
 use headwater_conformance::{ledger, mark, within};
+use headwater_tests::servers;
 use parking_lot::Mutex;
 use tokio::io::{AsyncBufReadExt as _, BufReader};
 use tokio::process::{Child, Command};
 use tokio::sync::watch;
 
-use crate::pipeline::{Pipeline, brokers};
+use crate::broker::Broker;
+use crate::pipeline::Pipeline;
 
 /// What was acknowledged by all workers: the highest number of each slot.
 type Known = Arc<Mutex<BTreeMap<u16, u64>>>;
@@ -123,7 +125,7 @@ async fn check(pipeline: &Pipeline, acknowledged: &BTreeMap<u16, u64>) {
 /// and go on where it was: nothing that was acknowledged is lost, nothing is there twice.
 #[tokio::test(flavor = "multi_thread")]
 async fn slots_of_killed_workers_go_on_elsewhere_and_nothing_is_lost_or_doubled() {
-    let Some(bootstrap) = brokers() else { return };
+    let Some(bootstrap) = servers::kafka() else { return };
     let (pipeline, known) = (Pipeline::new(bootstrap), Known::default());
     let mut survivor = Worker::start(&pipeline, &known);
     survivor.goes_on(4).await;
@@ -143,4 +145,35 @@ async fn slots_of_killed_workers_go_on_elsewhere_and_nothing_is_lost_or_doubled(
     let acknowledged = known.lock().clone();
     check(&pipeline, &acknowledged).await;
     pipeline.remove().await;
+}
+
+/// GIVEN a worker under load WHEN its broker is frozen for longer than a transaction may stay open, then killed and started
+/// again THEN the worker goes on, and commits whose answer was lost are neither lost nor done twice.
+#[tokio::test(flavor = "multi_thread")]
+async fn commits_go_on_when_the_broker_was_frozen_killed_and_started_again() {
+    let Some(mut broker) = Broker::start() else { return };
+    let (mut pipeline, known) = (Pipeline::new(broker.bootstrap()), Known::default());
+    pipeline.settings.transaction_timeout_ms = 3_000;
+    let mut worker = Worker::start(&pipeline, &known);
+    worker.goes_on(4).await;
+    for freeze in [1_500, 4_500] {
+        broker.signal("STOP");
+        tokio::time::sleep(Duration::from_millis(freeze)).await;
+        broker.signal("CONT");
+        for _ in 0..5 {
+            worker.goes_on(4).await;
+        }
+    }
+    for _ in 0..2 {
+        broker.kill();
+        println!("killed, started again");
+        broker.restart();
+        for _ in 0..5 {
+            worker.goes_on(4).await;
+        }
+    }
+    worker.kill().await;
+    let acknowledged = known.lock().clone();
+    check(&pipeline, &acknowledged).await;
+    println!("{} numbers acknowledged", acknowledged.values().sum::<u64>());
 }

@@ -1,13 +1,15 @@
 //! Workers that share the slots: joining, leaving, being fenced.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
 use headwater_common::ledger::Slot;
-use headwater_common::log::{ChangeLog, LogError, Membership, Ownership, SlotWriter};
+use headwater_common::log::{ChangeLog, LedgerUpdate, LogError, Membership, Ownership, SlotWriter};
 use headwater_conformance::{Takeover, event, events, everything, ledger, shard, shard_in, takeover, within, writers};
-use rdkafka::producer::{BaseProducer, Producer as _};
+use headwater_tests::{servers, wait};
+use rdkafka::producer::{BaseProducer, BaseRecord, Producer as _};
 
-use crate::pipeline::{Pipeline, brokers};
+use crate::pipeline::Pipeline;
 
 type Owned = BTreeMap<Slot, Box<dyn SlotWriter>>;
 
@@ -36,7 +38,7 @@ async fn share(
 /// both can write; WHEN the second leaves THEN the first has all of them again.
 #[tokio::test(flavor = "multi_thread")]
 async fn members_share_the_slots_and_take_them_back() {
-    let Some(bootstrap) = brokers() else { return };
+    let Some(bootstrap) = servers::kafka() else { return };
     let pipeline = Pipeline::new(bootstrap);
     let (log, other) = (pipeline.connect().await, pipeline.connect().await);
     let (mut first, mut ours) = writers(&log).await;
@@ -71,13 +73,13 @@ async fn members_share_the_slots_and_take_them_back() {
 /// that it is its.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_writer_that_the_brokers_fence_loses_its_slot_alone_and_takes_it_anew() {
-    let Some(bootstrap) = brokers() else { return };
+    let Some(bootstrap) = servers::kafka() else { return };
     let pipeline = Pipeline::new(bootstrap);
     let log = pipeline.connect().await;
     let (mut member, mut owned) = writers(&log).await;
     let usurper: BaseProducer =
         pipeline.client().set("transactional.id", format!("{}-slot-2", pipeline.settings.prefix)).create().unwrap();
-    usurper.init_transactions(std::time::Duration::from_secs(30)).unwrap();
+    usurper.init_transactions(Duration::from_secs(30)).unwrap();
 
     let name = shard_in(Slot(2), log.slots());
     let mut batch = events(vec![event("k", "zombie")]);
@@ -103,7 +105,7 @@ async fn a_writer_that_the_brokers_fence_loses_its_slot_alone_and_takes_it_anew(
 /// it, and has seen in the ledger everything that the old one committed.
 #[tokio::test(flavor = "multi_thread")]
 async fn the_next_owner_of_a_slot_sees_all_that_was_committed_before() {
-    let Some(bootstrap) = brokers() else { return };
+    let Some(bootstrap) = servers::kafka() else { return };
     let pipeline = Pipeline::new(bootstrap);
     let log = pipeline.connect().await;
     let (member, mut owned) = writers(&log).await;
@@ -130,5 +132,47 @@ async fn the_next_owner_of_a_slot_sees_all_that_was_committed_before() {
     for member in members {
         within(member.leave()).await.unwrap();
     }
+    pipeline.remove().await;
+}
+
+/// GIVEN a transaction that is open for longer than the brokers should let it WHEN the ledger is read THEN the log is not
+/// ready and says where it is held up, until the transaction ends.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_ledger_that_is_held_up_by_a_transaction_says_where() {
+    let Some(bootstrap) = servers::kafka() else { return };
+    let mut pipeline = Pipeline::new(bootstrap);
+    pipeline.settings.transaction_timeout_ms = 1_000;
+    let log = pipeline.connect().await;
+    let (member, owned) = writers(&log).await;
+    let topic = format!("{}.ledger", pipeline.settings.prefix);
+    let stranger: BaseProducer = pipeline.client().set("transactional.id", &topic).create().unwrap();
+    stranger.init_transactions(Duration::from_secs(30)).unwrap();
+    stranger.begin_transaction().unwrap();
+    stranger.send(BaseRecord::<str, str>::to(&topic).partition(2).key("shard/x").payload("{}")).unwrap();
+    stranger.flush(Duration::from_secs(30)).unwrap();
+
+    let mut reader = log.ledger().await.unwrap();
+    let reading = async {
+        loop {
+            if reader.next().await.unwrap().iter().any(|update| matches!(update, LedgerUpdate::CaughtUp)) {
+                return;
+            }
+        }
+    };
+    let striking = async {
+        wait::until("the log says what holds it up", Duration::from_secs(60), async || {
+            let parts = pipeline.health.parts();
+            let said = &parts["kafka"].reason;
+            let where_it_is = format!("{topic}, partition 2, offset 0");
+            if said.contains(&where_it_is) { Ok(()) } else { Err(format!("it says {said:?}")) }
+        })
+        .await
+        .unwrap();
+        stranger.abort_transaction(Duration::from_secs(30)).unwrap();
+    };
+    within(async { tokio::join!(reading, striking) }).await;
+    assert!(pipeline.health.parts()["kafka"].ready, "{:?}", pipeline.health.parts());
+    drop(owned);
+    within(member.leave()).await.unwrap();
     pipeline.remove().await;
 }

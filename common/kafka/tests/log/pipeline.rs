@@ -10,16 +10,6 @@ use rdkafka::admin::{AdminClient, AdminOptions};
 use rdkafka::client::DefaultClientContext;
 use rdkafka::consumer::{BaseConsumer, Consumer as _};
 
-/// The brokers' addresses; without them the test says that it was skipped, or fails where it must not be.
-pub fn brokers() -> Option<String> {
-    let found = std::env::var("KAFKA_BOOTSTRAP").ok().filter(|address| !address.is_empty());
-    if found.is_none() {
-        assert!(std::env::var("REQUIRE_SERVERS").as_deref() != Ok("1"), "KAFKA_BOOTSTRAP is not set");
-        eprintln!("skipped: KAFKA_BOOTSTRAP is not set (start them with infra/servers/up)");
-    }
-    found
-}
-
 pub struct Pipeline {
     pub settings: Settings,
     pub health: Health,

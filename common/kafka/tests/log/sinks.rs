@@ -7,18 +7,19 @@ use headwater_common::codec;
 use headwater_common::ledger::Slot;
 use headwater_common::log::{ChangeLog, Delivery, LogError, LogRecord, Offset, Subscription, TablePartition};
 use headwater_conformance::{event, events, everything, mark, reader, records, table, within, writers};
+use headwater_tests::servers;
 use rdkafka::TopicPartitionList;
 use rdkafka::admin::AdminOptions;
 use rdkafka::consumer::{BaseConsumer, Consumer as _};
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer as _};
 
-use crate::pipeline::{Pipeline, brokers};
+use crate::pipeline::Pipeline;
 
 /// GIVEN a sink's reader with every partition WHEN a second of the group joins THEN the first is told what it loses
 /// before the second gets it, and gets nothing of that any more; WHEN the second goes THEN it is assigned again.
 #[tokio::test(flavor = "multi_thread")]
 async fn readers_of_one_group_share_the_partitions() {
-    let Some(bootstrap) = brokers() else { return };
+    let Some(bootstrap) = servers::kafka() else { return };
     let pipeline = Pipeline::new(bootstrap);
     let log = pipeline.connect().await;
     let (member, mut owned) = writers(&log).await;
@@ -65,7 +66,7 @@ async fn readers_of_one_group_share_the_partitions() {
 /// measures lag.
 #[tokio::test(flavor = "multi_thread")]
 async fn reported_progress_is_the_groups_offsets() {
-    let Some(bootstrap) = brokers() else { return };
+    let Some(bootstrap) = servers::kafka() else { return };
     let pipeline = Pipeline::new(bootstrap);
     let log = pipeline.connect().await;
     let (member, mut owned) = writers(&log).await;
@@ -97,7 +98,7 @@ async fn reported_progress_is_the_groups_offsets() {
 /// starts there or its place goes while it reads; nothing is skipped in silence.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_position_that_is_gone_is_an_error_that_names_the_partition() {
-    let Some(bootstrap) = brokers() else { return };
+    let Some(bootstrap) = servers::kafka() else { return };
     let pipeline = Pipeline::new(bootstrap);
     let log = pipeline.connect().await;
     let (member, mut owned) = writers(&log).await;
@@ -159,7 +160,7 @@ async fn a_position_that_is_gone_is_an_error_that_names_the_partition() {
 /// until it ends; an aborted one is never seen.
 #[tokio::test(flavor = "multi_thread")]
 async fn readers_and_marks_wait_behind_an_open_transaction() {
-    let Some(bootstrap) = brokers() else { return };
+    let Some(bootstrap) = servers::kafka() else { return };
     let pipeline = Pipeline::new(bootstrap);
     let log = pipeline.connect().await;
     let (member, mut owned) = writers(&log).await;
@@ -206,7 +207,7 @@ async fn readers_and_marks_wait_behind_an_open_transaction() {
 /// so instead of being given the new one's records at the old offsets.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_topic_that_was_made_anew_is_another_log() {
-    let Some(bootstrap) = brokers() else { return };
+    let Some(bootstrap) = servers::kafka() else { return };
     let pipeline = Pipeline::new(bootstrap);
     let log = pipeline.connect().await;
     let (member, mut owned) = writers(&log).await;
@@ -247,7 +248,7 @@ async fn a_topic_that_was_made_anew_is_another_log() {
 /// GIVEN two tables WHEN they are subscribed to together THEN each record comes under its own table.
 #[tokio::test(flavor = "multi_thread")]
 async fn many_tables_are_read_through_one_subscription() {
-    let Some(bootstrap) = brokers() else { return };
+    let Some(bootstrap) = servers::kafka() else { return };
     let pipeline = Pipeline::new(bootstrap);
     let log = pipeline.connect().await;
     let (member, mut owned) = writers(&log).await;

@@ -8,9 +8,10 @@ use headwater_common::health::Health;
 use headwater_common::log::ChangeLog;
 use headwater_conformance::table;
 use headwater_kafka::{KafkaLog, Settings};
+use headwater_tests::servers;
 use rdkafka::admin::{AdminOptions, NewTopic, TopicReplication};
 
-use crate::pipeline::{Pipeline, brokers};
+use crate::pipeline::Pipeline;
 
 async fn make(pipeline: &Pipeline, name: &str, partitions: i32, settings: &[(&str, &str)]) {
     let topic = NewTopic::new(name, partitions, TopicReplication::Fixed(1));
@@ -23,7 +24,7 @@ async fn make(pipeline: &Pipeline, name: &str, partitions: i32, settings: &[(&st
 /// setting, what it is and what it has to be.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_topic_with_other_settings_is_refused_by_name() {
-    let Some(bootstrap) = brokers() else { return };
+    let Some(bootstrap) = servers::kafka() else { return };
     let good = [
         ("cleanup.policy", "delete"),
         ("message.timestamp.type", "LogAppendTime"),
@@ -57,7 +58,7 @@ async fn a_topic_with_other_settings_is_refused_by_name() {
 /// GIVEN a ledger that was made with other slots, or not compacted WHEN a worker joins THEN it is refused.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_ledger_with_other_slots_or_without_compaction_is_refused() {
-    let Some(bootstrap) = brokers() else { return };
+    let Some(bootstrap) = servers::kafka() else { return };
     for (slots, policy, wanted) in [
         (7, "compact", "partitions is 7, and has to be 4"),
         (4, "delete", "cleanup.policy is delete, and has to be compact"),
@@ -83,7 +84,7 @@ async fn what_can_not_be_reached_is_said_and_passes_what_can_not_be_is_refused()
     let nobody = Settings { bootstrap: "127.0.0.1:9".into(), request_timeout_ms: 1_000, ..Settings::default() };
     let unavailable = connect(nobody).await.unwrap().open_table(&table()).await.unwrap_err();
     assert_eq!(unavailable.kind(), Kind::Transient, "{unavailable}");
-    let Some(bootstrap) = brokers() else { return };
+    let Some(bootstrap) = servers::kafka() else { return };
     let mut pipeline = Pipeline::new(bootstrap);
     pipeline.settings.replication = 9;
     let unavailable = pipeline.connect().await.open_table(&table()).await.unwrap_err();
