@@ -4,9 +4,11 @@
 //! - `worker`: one transactional producer for a worker, one transaction over all its slots, fenced by the group's generation
 //!   through the offsets that it sends into the transaction. The next owner waits for stable offsets before it begins.
 //!
-//! `bench_transactions --brokers HOST:PORT[,…] [--replication N] [--runs N] [--seconds N] [--slots N] [--pids PID,…]` prints
-//! the medians of `runs` runs: CPU of the client and of the brokers (`--pids`), commits a second, the time from a batch's
-//! arrival to its durability, and how long it takes after a SIGKILL until every slot commits again.
+//! `bench_transactions --brokers HOST:PORT[,…] [--replication N] [--runs N] [--seconds N] [--slots N] [--every MS]
+//! [--pids PID,…]` prints the medians of `runs` runs, the two ways in turn: CPU of the client and of the brokers (`--pids`)
+//! in all and for each batch of a slot, batches and transactions a second, the time from a batch's arrival to its
+//! durability, and how long it takes after a SIGKILL until every slot commits again. Both ways get the same batches at the
+//! same times; where one falls behind, its batches a second say so.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::error::Error;
@@ -29,9 +31,9 @@ use tokio::sync::mpsc;
 
 type Any = Box<dyn Error + Send + Sync>;
 
-/// What a slot commits at a time under load, and how often: 16 slots then offer 16,000 events of 1 KB a second.
+/// What a slot commits at a time under load. With 16 slots and a batch of each every 400 ms that is 4,000 events of 1 KB
+/// a second.
 const EVENTS: usize = 100;
-const EVERY: Duration = Duration::from_millis(100);
 const BYTES: usize = 1024;
 
 #[derive(Clone)]
@@ -39,6 +41,8 @@ struct Plan {
     settings: Settings,
     runs: usize,
     seconds: u64,
+    /// Between two batches of a slot.
+    every: Duration,
     pids: Vec<u32>,
 }
 
@@ -46,6 +50,7 @@ fn plan() -> Result<(Plan, Option<String>), Any> {
     let mut settings =
         Settings { replication: 1, min_insync: 1, transaction_timeout_ms: 10_000, ..Settings::default() };
     let (mut runs, mut seconds, mut pids, mut child) = (5, 10, Vec::new(), None);
+    let mut every = Duration::from_millis(400);
     let mut args = std::env::args().skip(1);
     while let Some(name) = args.next() {
         let value = args.next().ok_or_else(|| format!("{name} needs a value"))?;
@@ -58,46 +63,72 @@ fn plan() -> Result<(Plan, Option<String>), Any> {
             }
             "--slots" => settings.slots = value.parse()?,
             "--runs" => runs = value.parse()?,
+            "--every" => every = Duration::from_millis(value.parse()?),
             "--seconds" => seconds = value.parse()?,
             "--pids" => pids = value.split(',').map(str::parse).collect::<Result<_, _>>()?,
             "--child" => child = Some(value),
             _ => return Err(format!("unknown argument {name}").into()),
         }
     }
-    Ok((Plan { settings, runs, seconds, pids }, child))
+    Ok((Plan { settings, runs, seconds, every, pids }, child))
 }
 
 fn main() -> Result<(), Any> {
     let (plan, child) = plan()?;
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
     if let Some(way) = child {
-        return runtime.block_on(work(&plan.settings, &way));
+        return runtime.block_on(work(&plan, &way));
     }
     println!(
-        "{} slots, replication {}, medians of {} runs of {} s",
-        plan.settings.slots, plan.settings.replication, plan.runs, plan.seconds
+        "{} slots, a batch of each every {} ms, replication {}, medians of {} runs of {} s",
+        plan.settings.slots,
+        plan.every.as_millis(),
+        plan.settings.replication,
+        plan.runs,
+        plan.seconds
     );
-    println!(
-        "{:<8}{:<6}{:>12}{:>12}{:>12}{:>12}{:>12}{:>14}",
-        "way", "load", "client CPU", "brokers CPU", "commits/s", "p50 ms", "p99 ms", "recovery ms"
-    );
-    for way in ["slot", "worker"] {
-        for load in ["idle", "load"] {
-            let runs: Result<Vec<Run>, Any> = (0..plan.runs).map(|_| run(&plan, way, load)).collect();
-            let runs = runs?;
-            let median = |of: fn(&Run) -> f64| median(runs.iter().map(of).collect());
-            println!(
-                "{way:<8}{load:<6}{:>11.1}%{:>11.1}%{:>12.0}{:>12.1}{:>12.1}{:>14.0}",
-                median(|run| run.cpu),
-                median(|run| run.brokers),
-                median(|run| run.commits),
-                median(|run| run.p50),
-                median(|run| run.p99),
-                median(|run| run.recovery),
-            );
+    let mut all: BTreeMap<(&str, &str), Vec<Run>> = BTreeMap::new();
+    for _ in 0..plan.runs {
+        for way in ["slot", "worker"] {
+            for load in ["idle", "load"] {
+                all.entry((load, way)).or_default().push(run(&plan, way, load)?);
+            }
         }
     }
+    report(&all);
     Ok(())
+}
+
+fn report(all: &BTreeMap<(&str, &str), Vec<Run>>) {
+    println!(
+        "{:<6}{:<8}{:>12}{:>13}{:>11}{:>9}{:>16}{:>17}{:>9}{:>9}{:>13}",
+        "load",
+        "way",
+        "client CPU",
+        "brokers CPU",
+        "batches/s",
+        "txns/s",
+        "client ms/batch",
+        "brokers ms/batch",
+        "p50 ms",
+        "p99 ms",
+        "recovery ms"
+    );
+    for ((load, way), runs) in all {
+        let median = |of: fn(&Run) -> f64| median(runs.iter().map(of).collect());
+        println!(
+            "{load:<6}{way:<8}{:>11.1}%{:>12.1}%{:>11.1}{:>9.1}{:>16.2}{:>17.2}{:>9.1}{:>9.1}{:>13.0}",
+            median(|run| run.cpu),
+            median(|run| run.brokers),
+            median(|run| run.batches),
+            median(|run| run.commits),
+            median(|run| run.cpu * 10.0 / run.batches),
+            median(|run| run.brokers * 10.0 / run.batches),
+            median(|run| run.p50),
+            median(|run| run.p99),
+            median(|run| run.recovery),
+        );
+    }
 }
 
 fn median(mut values: Vec<f64>) -> f64 {
@@ -109,6 +140,7 @@ struct Run {
     cpu: f64,
     brokers: f64,
     commits: f64,
+    batches: f64,
     p50: f64,
     p99: f64,
     recovery: f64,
@@ -121,10 +153,11 @@ struct Worker {
 }
 
 impl Worker {
-    fn start(settings: &Settings, way: &str) -> Result<Worker, Any> {
+    fn start(settings: &Settings, every: Duration, way: &str) -> Result<Worker, Any> {
         let exe = std::env::current_exe()?;
         let mut command = Command::new(exe);
         command.args(["--brokers", &settings.bootstrap, "--prefix", &settings.prefix, "--child", way]);
+        command.args(["--every", &every.as_millis().to_string()]);
         command.args(["--replication", &settings.replication.to_string(), "--slots", &settings.slots.to_string()]);
         let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn()?;
         let output = child.stdout.take().ok_or("no output")?;
@@ -175,7 +208,7 @@ fn cpu(pid: u32) -> f64 {
 fn run(plan: &Plan, way: &str, load: &str) -> Result<Run, Any> {
     let settings = Settings { prefix: format!("bench-{}", uuid::Uuid::new_v4()), ..plan.settings.clone() };
     let slots = settings.slots;
-    let mut worker = Worker::start(&settings, way)?;
+    let mut worker = Worker::start(&settings, plan.every, way)?;
     worker.all("owned", slots)?;
     worker.say(load)?;
     let span = Duration::from_secs(plan.seconds);
@@ -190,15 +223,16 @@ fn run(plan: &Plan, way: &str, load: &str) -> Result<Run, Any> {
     let took = began.elapsed().as_secs_f64();
     let lines: Vec<String> = worker.lines.try_iter().collect();
     let mut latencies: Vec<f64> = lines.iter().filter_map(|line| line.strip_prefix("latency ")?.parse().ok()).collect();
-    let commits = lines.iter().filter(|line| line.starts_with("commit")).count() as f64 / took;
+    let rate = |word| lines.iter().filter(|line| line.starts_with(word)).count() as f64 / took;
     latencies.sort_by(f64::total_cmp);
     let at = |share: f64| latencies.get((latencies.len() as f64 * share) as usize).copied().unwrap_or(f64::NAN);
-    let recovery = if load == "load" { recovery(&settings, way, worker)? } else { f64::NAN };
+    let recovery = if load == "load" { recovery(&settings, plan.every, way, worker)? } else { f64::NAN };
     let share = |from: f64, to: f64| (to - from) / took * 100.0;
     Ok(Run {
         cpu: share(mine, mine_after),
         brokers: share(brokers, brokers_after),
-        commits,
+        commits: rate("commit"),
+        batches: rate("latency"),
         p50: at(0.5),
         p99: at(0.99),
         recovery,
@@ -206,8 +240,8 @@ fn run(plan: &Plan, way: &str, load: &str) -> Result<Run, Any> {
 }
 
 /// Kills the worker in the middle of its transactions; the standby has been waiting in the group.
-fn recovery(settings: &Settings, way: &str, victim: Worker) -> Result<f64, Any> {
-    let mut standby = Worker::start(settings, way)?;
+fn recovery(settings: &Settings, every: Duration, way: &str, victim: Worker) -> Result<f64, Any> {
+    let mut standby = Worker::start(settings, every, way)?;
     standby.all("owned", settings.slots / 2)?;
     standby.say("load")?;
     wait(Duration::from_secs(3));
@@ -252,7 +286,8 @@ fn batch(slot: u16, round: u64) -> CommitBatch {
 /// A batch of a slot, and when it arrived.
 type Due = (u16, Instant, CommitBatch);
 
-async fn work(settings: &Settings, way: &str) -> Result<(), Any> {
+async fn work(plan: &Plan, way: &str) -> Result<(), Any> {
+    let settings = &plan.settings;
     let log = KafkaLog::connect(settings, Health::default(), Arc::new(SystemClock)).await?;
     log.open_table(&table()).await?;
     // Makes the ledger.
@@ -264,8 +299,8 @@ async fn work(settings: &Settings, way: &str) -> Result<(), Any> {
         }
     });
     match way {
-        "slot" => by_slot(log.join().await?, started).await,
-        _ => by_worker(settings, started).await,
+        "slot" => by_slot(log.join().await?, plan.every, started).await,
+        _ => by_worker(plan, started).await,
     }
 }
 
@@ -273,13 +308,17 @@ fn say(text: &str) {
     writeln!(std::io::stdout(), "{text}").ok();
 }
 
-async fn by_slot(mut member: Box<dyn Membership>, started: tokio::sync::watch::Receiver<bool>) -> Result<(), Any> {
+async fn by_slot(
+    mut member: Box<dyn Membership>,
+    every: Duration,
+    started: tokio::sync::watch::Receiver<bool>,
+) -> Result<(), Any> {
     let mut work = BTreeMap::new();
     loop {
         match member.changed().await? {
             Ownership::Acquired(writer) => {
                 say(&format!("owned {}", writer.slot()));
-                work.insert(writer.slot(), tokio::spawn(commit_slot(writer, started.clone())));
+                work.insert(writer.slot(), tokio::spawn(commit_slot(writer, every, started.clone())));
             }
             Ownership::Released { slot, .. } => {
                 if let Some(work) = work.remove(&slot) {
@@ -290,15 +329,18 @@ async fn by_slot(mut member: Box<dyn Membership>, started: tokio::sync::watch::R
     }
 }
 
-async fn commit_slot(mut writer: Box<dyn SlotWriter>, mut started: tokio::sync::watch::Receiver<bool>) {
+async fn commit_slot(
+    mut writer: Box<dyn SlotWriter>,
+    every: Duration,
+    mut started: tokio::sync::watch::Receiver<bool>,
+) {
     if started.wait_for(|go| *go).await.is_err() {
         return;
     }
     let slot = writer.slot().0;
-    let mut arrivals = tokio::time::interval(EVERY);
+    let mut arrivals = tokio::time::interval(every);
     for round in 0.. {
-        arrivals.tick().await;
-        let arrived = Instant::now();
+        let arrived = arrivals.tick().await.into_std();
         if let Err(error) = writer.commit(batch(slot, round)).await {
             say(&format!("failed {error}"));
             return;
@@ -307,7 +349,8 @@ async fn commit_slot(mut writer: Box<dyn SlotWriter>, mut started: tokio::sync::
     }
 }
 
-async fn by_worker(settings: &Settings, started: tokio::sync::watch::Receiver<bool>) -> Result<(), Any> {
+async fn by_worker(plan: &Plan, started: tokio::sync::watch::Receiver<bool>) -> Result<(), Any> {
+    let settings = &plan.settings;
     let mut config = ClientConfig::new();
     config
         .set("bootstrap.servers", &settings.bootstrap)
@@ -341,8 +384,16 @@ async fn by_worker(settings: &Settings, started: tokio::sync::watch::Receiver<bo
     let init = producer.clone();
     tokio::task::spawn_blocking(move || init.init_transactions(Duration::from_secs(30))).await??;
     let (sender, due) = mpsc::unbounded_channel();
-    let owner =
-        Owner { consumer, producer, ledger, settings: settings.clone(), owned: BTreeMap::new(), sender, started };
+    let owner = Owner {
+        consumer,
+        producer,
+        ledger,
+        every: plan.every,
+        settings: settings.clone(),
+        owned: BTreeMap::new(),
+        sender,
+        started,
+    };
     owner.run(due).await
 }
 
@@ -351,6 +402,7 @@ struct Owner {
     producer: FutureProducer,
     ledger: String,
     settings: Settings,
+    every: Duration,
     owned: BTreeMap<u16, tokio::task::JoinHandle<()>>,
     sender: mpsc::UnboundedSender<Due>,
     started: tokio::sync::watch::Receiver<bool>,
@@ -419,15 +471,15 @@ impl Owner {
         .await??;
         for slot in new {
             say(&format!("owned {slot}"));
-            let (sender, mut started) = (self.sender.clone(), self.started.clone());
+            let (sender, mut started, every) = (self.sender.clone(), self.started.clone(), self.every);
             let arrive = async move {
                 if started.wait_for(|go| *go).await.is_err() {
                     return;
                 }
-                let mut arrivals = tokio::time::interval(EVERY);
+                let mut arrivals = tokio::time::interval(every);
                 for round in 0.. {
-                    arrivals.tick().await;
-                    if sender.send((slot, Instant::now(), batch(slot, round))).is_err() {
+                    let arrived = arrivals.tick().await.into_std();
+                    if sender.send((slot, arrived, batch(slot, round))).is_err() {
                         return;
                     }
                 }

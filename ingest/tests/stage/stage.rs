@@ -22,7 +22,7 @@ use tokio_util::sync::CancellationToken;
 
 pub const TABLE: &str = "flights";
 
-const DEADLINE: Duration = Duration::from_secs(90);
+const DEADLINE: Duration = Duration::from_secs(300);
 
 /// Fast, so that a test waits for little.
 pub fn settings() -> Settings {
@@ -180,7 +180,11 @@ impl Stage {
             let on_log = read(&self.log, TABLE).await;
             match wanted(&on_log).await {
                 true => Ok(on_log),
-                false => Err(format!("{:?} complete until {:?}", on_log.seen(), on_log.complete_until())),
+                false => {
+                    let (seen, complete) = (on_log.seen(), on_log.complete_until());
+                    let last = &seen[seen.len().saturating_sub(20)..];
+                    Err(format!("{} changes, {last:?} the last of them, complete until {complete:?}", seen.len()))
+                }
             }
         };
         wait::until(what, DEADLINE, look).await.unwrap()
