@@ -1,5 +1,7 @@
 //! Error kinds say what went wrong, directives what to do; one match maps the one to the other.
 
+use std::io;
+
 /// What went wrong, as far as it decides what happens next.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Kind {
@@ -46,12 +48,19 @@ impl Kind {
     }
 }
 
+/// "No space left on device", on Linux and macOS alike.
+const ENOSPC: i32 = 28;
+
 /// Whether an I/O error means that the disk is full.
-pub fn is_disk_full(error: &std::io::Error) -> bool {
-    matches!(
-        error.kind(),
-        std::io::ErrorKind::StorageFull | std::io::ErrorKind::QuotaExceeded | std::io::ErrorKind::FileTooLarge
-    )
+pub fn is_disk_full(error: &io::Error) -> bool {
+    let full =
+        matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded | io::ErrorKind::FileTooLarge);
+    full || says_disk_full(&error.to_string())
+}
+
+/// Whether a library that keeps only the text of an I/O error, or wraps it in another, says that the disk is full.
+pub fn says_disk_full(text: &str) -> bool {
+    text.contains(&io::Error::from_raw_os_error(ENOSPC).to_string())
 }
 
 /// The pause before attempt `attempt` (from 0): exponential from `base` to `cap`, with `jitter` in 0..=1 taking up
@@ -102,5 +111,8 @@ mod tests {
     fn a_full_disk_is_told_from_other_trouble() {
         assert!(is_disk_full(&std::io::Error::from(std::io::ErrorKind::StorageFull)));
         assert!(!is_disk_full(&std::io::Error::from(std::io::ErrorKind::PermissionDenied)));
+        let wrapped = std::io::Error::other(format!("flush: {}", std::io::Error::from_raw_os_error(ENOSPC)));
+        assert!(is_disk_full(&wrapped));
+        assert!(!is_disk_full(&std::io::Error::other("flush: a thread ended")));
     }
 }

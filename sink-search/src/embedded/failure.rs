@@ -2,14 +2,11 @@
 
 use std::io;
 
-use headwater_common::failure::is_disk_full;
+use headwater_common::failure::{is_disk_full, says_disk_full};
 use tantivy::TantivyError;
 use tantivy::directory::error::{OpenDirectoryError, OpenReadError, OpenWriteError};
 
 use crate::index::IndexError;
-
-/// "No space left on device", on Linux and macOS alike.
-const ENOSPC: i32 = 28;
 
 pub(super) fn index_error(place: &str, error: &TantivyError) -> IndexError {
     let place = place.to_owned();
@@ -21,10 +18,8 @@ pub(super) fn index_error(place: &str, error: &TantivyError) -> IndexError {
             io_error(&place, error)
         }
         TantivyError::LockFailure(..) => IndexError::InUse { place },
-        // What fails in the thread that compresses documents comes as a text.
-        TantivyError::InternalError(reason) if reason.contains(&io::Error::from_raw_os_error(ENOSPC).to_string()) => {
-            IndexError::Full { place }
-        }
+        // What fails in a thread of tantivy's comes as a text.
+        other if says_disk_full(&other.to_string()) => IndexError::Full { place },
         TantivyError::DataCorruption(_)
         | TantivyError::IncompatibleIndex(_)
         | TantivyError::OpenReadError(_)
@@ -47,8 +42,9 @@ mod tests {
 
     #[test]
     fn a_full_disk_is_known_in_whatever_form_it_comes() {
-        let full = || io::Error::from_raw_os_error(ENOSPC);
-        for error in [TantivyError::from(full()), TantivyError::InternalError(full().to_string())] {
+        let full = || io::Error::from_raw_os_error(28);
+        let wrapped = TantivyError::from(io::Error::other(full()));
+        for error in [TantivyError::from(full()), wrapped, TantivyError::InternalError(full().to_string())] {
             assert!(matches!(index_error("here", &error), IndexError::Full { .. }), "{error}");
         }
         let other = TantivyError::InternalError("a thread ended".into());
