@@ -143,6 +143,7 @@ impl Core {
                 let reason = match trouble {
                     Trouble::Unanswered(reason) => reason,
                     Trouble::TooLarge => "its answer is too large".to_owned(),
+                    Trouble::Distrusted { reason, remedy } => return Err(self.refused(reason, remedy)),
                 };
                 return Ok(Came::Nothing(reason));
             }

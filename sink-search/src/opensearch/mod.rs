@@ -8,8 +8,8 @@
 //! Assumes that nobody else writes to the index. Refuses an index of other definitions, of another table or log, and
 //! anything that an operator must mend, with the remedy; goes on by itself when it is mended.
 //!
-//! [`names`], [`layout`], [`document`], [`dsl`], [`verdict`] and [`concurrency`] decide and are pure; [`transport`] and
-//! [`sign`] speak HTTP; [`bulk`], [`progress`], [`making`], [`search`] and [`scan`] do.
+//! [`names`], [`layout`], [`document`], [`dsl`], [`verdict`] and [`concurrency`] decide and are pure;
+//! [`transport`] and [`sign`] speak HTTP; [`bulk`], [`progress`], [`making`], [`search`] and [`scan`] do.
 
 mod bulk;
 pub mod concurrency;
@@ -317,6 +317,7 @@ impl Server {
             let reply = self.transport.send(request.clone()).await.map_err(|trouble| match trouble {
                 Trouble::Unanswered(reason) => self.unavailable(name, reason),
                 Trouble::TooLarge => self.unavailable(name, "its answer is larger than is read".to_owned()),
+                Trouble::Distrusted { reason, remedy } => self.refused(name, reason, remedy),
             })?;
             let passing = reply.status >= 300
                 && matches!(

@@ -62,6 +62,8 @@ pub(super) enum Trouble {
     Unanswered(String),
     /// The answer has more bytes than were allowed.
     TooLarge,
+    /// There is no TLS with this server before an operator mends something.
+    Distrusted { reason: String, remedy: &'static str },
 }
 
 impl Transport {
@@ -73,7 +75,12 @@ impl Transport {
             .pool_max_idle_per_host(settings.max_concurrency + 4);
         if let Some(file) = &settings.ca_file {
             let pem = std::fs::read(file).map_err(|error| format!("ca_file {file}: {error}"))?;
-            for authority in Certificate::from_pem_bundle(&pem).map_err(|error| format!("ca_file {file}: {error}"))? {
+            let authorities =
+                Certificate::from_pem_bundle(&pem).map_err(|error| format!("ca_file {file}: {}", told(&error)))?;
+            if authorities.is_empty() {
+                return Err(format!("ca_file {file} holds no certificate: it is a PEM file"));
+            }
+            for authority in authorities {
                 builder = builder.add_root_certificate(authority);
             }
         }
@@ -119,7 +126,7 @@ impl Transport {
     async fn attempt(&self, host: &str, request: &Request<'_>) -> Result<Reply, (Trouble, bool)> {
         let unanswered = |error: reqwest::Error| {
             let refused = error.is_connect();
-            (Trouble::Unanswered(told(&error)), refused)
+            (distrusted(&error).unwrap_or_else(|| Trouble::Unanswered(told(&error))), refused)
         };
         let url = format!("{host}{}", request.path);
         let mut building =
@@ -147,6 +154,42 @@ impl Transport {
     }
 }
 
+/// Why there is no TLS, where that is the cause.
+fn distrusted(error: &reqwest::Error) -> Option<Trouble> {
+    let mut next = std::error::Error::source(error);
+    while let Some(cause) = next {
+        if let Some(tls) = tls_error(cause) {
+            return distrust(tls);
+        }
+        next = cause.source();
+    }
+    None
+}
+
+/// An I/O error does not give what it carries as its source.
+fn tls_error<'a>(cause: &'a (dyn std::error::Error + 'static)) -> Option<&'a rustls::Error> {
+    let carried = || cause.downcast_ref::<std::io::Error>()?.get_ref();
+    cause.downcast_ref().or_else(|| tls_error(carried()?))
+}
+
+fn distrust(error: &rustls::Error) -> Option<Trouble> {
+    use rustls::CertificateError::*;
+    let remedy = match error {
+        rustls::Error::InvalidCertificate(NotValidForName | NotValidForNameContext { .. }) => {
+            "give opensearch.urls a name that the certificate has"
+        }
+        rustls::Error::InvalidCertificate(
+            Expired | ExpiredContext { .. } | NotValidYet | NotValidYetContext { .. },
+        ) => "renew the server's certificate, or mend the clock",
+        rustls::Error::InvalidCertificate(_) => {
+            "set opensearch.ca_file to a PEM file with the authority that signed the server's certificate"
+        }
+        rustls::Error::InvalidMessage(_) => "it speaks no TLS: write http:// in opensearch.urls, or give its TLS port",
+        _ => return None,
+    };
+    Some(Trouble::Distrusted { reason: format!("there is no TLS with it ({error})"), remedy })
+}
+
 /// The error and its causes, without the address, which the place names already.
 fn told(error: &reqwest::Error) -> String {
     if error.is_timeout() {
@@ -159,4 +202,25 @@ fn told(error: &reqwest::Error) -> String {
         next = cause.source();
     }
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use rustls::{CertificateError, Error};
+
+    use super::*;
+
+    #[test]
+    fn why_a_certificate_is_refused_decides_what_an_operator_is_told() {
+        let told = |error| match distrust(&error) {
+            Some(Trouble::Distrusted { remedy, .. }) => remedy,
+            _ => "",
+        };
+        let refused = |certificate| told(Error::InvalidCertificate(certificate));
+        assert!(refused(CertificateError::UnknownIssuer).contains("opensearch.ca_file"));
+        assert!(refused(CertificateError::BadSignature).contains("opensearch.ca_file"));
+        assert!(refused(CertificateError::NotValidForName).contains("opensearch.urls"));
+        assert!(refused(CertificateError::Expired).contains("renew"));
+        assert_eq!(told(Error::HandshakeNotComplete), "", "what may pass is tried again");
+    }
 }
