@@ -131,6 +131,8 @@ impl Layout {
             "refresh_interval": refresh,
             // Progress counts what was acknowledged as safe.
             "translog.durability": "request",
+            // A cluster's default may be segments, whose replicas see a refresh later than it is answered.
+            "replication.type": "DOCUMENT",
             "mapping.total_fields.limit": 1000 + 6 * self.fields.len(),
         });
         if self.has_vectors() {

@@ -1,6 +1,6 @@
 //! Finding a table's index, making it, and holding it to the definitions.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use headwater_common::change::TableName;
@@ -9,6 +9,7 @@ use reqwest::Method;
 use serde::Deserialize;
 use serde_json::json;
 
+use super::audit::{Described, audit};
 use super::layout::{LIVE, Layout, Meta};
 use super::progress::Held;
 use super::transport::Request;
@@ -39,17 +40,6 @@ pub(super) enum Standing {
 #[derive(Deserialize)]
 struct Aliases {
     aliases: BTreeMap<String, serde_json::Value>,
-}
-
-#[derive(Deserialize)]
-struct Mapped {
-    mappings: Described,
-}
-
-#[derive(Deserialize)]
-struct Described {
-    #[serde(rename = "_meta", default)]
-    meta: HashMap<String, serde_json::Value>,
 }
 
 const FIRST: u32 = 1;
@@ -97,7 +87,8 @@ impl Server {
         }
     }
 
-    /// The table's index as it is, with its mapping compared to the definitions and, where it may be, extended.
+    /// The table's index as it is, with its mapping compared to the definitions and, where it may be, extended. One that
+    /// can't keep the promises is refused.
     pub(super) async fn take(
         &self,
         table: &TableName,
@@ -106,7 +97,7 @@ impl Server {
     ) -> Result<Option<Making>, IndexError> {
         match self.find(table).await? {
             Standing::Index { index, write_alias } => {
-                let layout = self.compare(table, mapping, &index, extend).await?;
+                let layout = self.compare(table, mapping, (&index, &write_alias), extend).await?;
                 Ok(Some(Making { write_alias, layout, held: Mutex::default() }))
             }
             Standing::Astray(index) => Err(self.astray(table, &index)),
@@ -148,15 +139,12 @@ impl Server {
         &self,
         table: &TableName,
         mapping: &Mapping,
-        index: &str,
+        (index, write_alias): (&str, &str),
         extend: bool,
     ) -> Result<Layout, IndexError> {
         let alias = self.read_alias(table);
-        let path = format!("/{index}/_mapping");
-        let reply = self.call(&alias, Request::new(Method::GET, &path)).await?;
-        let mut found: BTreeMap<String, Mapped> = self.expect(&alias, &reply)?;
-        let described = found.remove(index).and_then(|mut mapped| mapped.mappings.meta.remove("headwater"));
-        let held: Option<Meta> = described.and_then(|meta| serde_json::from_value(meta).ok());
+        let mut found = self.describe(&alias, index).await?;
+        let held: Option<Meta> = serde_json::from_value(found.mappings["_meta"]["headwater"].clone()).ok();
         let Some(held) = held.filter(|held| held.table == table.as_str()) else {
             let remedy = "give another prefix, or remove the index, and it is built again from the log";
             return Err(self.refused(&alias, format!("index {index} was not made for table {table}"), remedy));
@@ -175,13 +163,24 @@ impl Server {
                 return Err(changed(held.outline.differences(&wanted.outline)));
             }
             self.extend(table, mapping, index, &layout, &Meta { outline: joined, ..wanted.clone() }).await?;
+            found = self.describe(&alias, index).await?;
             let differences = held.outline.differences(&wanted.outline);
             tracing::warn!(
                 %table, index, differences,
                 "the search index has new fields: items are found by them once they are written again"
             );
         }
-        Ok(layout)
+        match audit(&found, &layout.mapping_json(mapping, &wanted), &alias, write_alias) {
+            Ok(()) => Ok(layout),
+            Err(fault) => Err(self.refused(&alias, format!("index {index}: {}", fault.reason), &fault.remedy)),
+        }
+    }
+
+    async fn describe(&self, alias: &str, index: &str) -> Result<Described, IndexError> {
+        let path = format!("/{index}?flat_settings=true");
+        let reply = self.call(alias, Request::new(Method::GET, &path)).await?;
+        let mut found: BTreeMap<String, Described> = self.expect(alias, &reply)?;
+        found.remove(index).ok_or_else(|| self.unavailable(alias, format!("its answer does not describe {index}")))
     }
 
     async fn extend(

@@ -8,9 +8,10 @@
 //! Assumes that nobody else writes to the index. Refuses an index of other definitions, of another table or log, and
 //! anything that an operator must mend, with the remedy; goes on by itself when it is mended.
 //!
-//! [`names`], [`layout`], [`document`], [`dsl`], [`verdict`] and [`concurrency`] decide and are pure;
+//! [`names`], [`layout`], [`audit`], [`document`], [`dsl`], [`verdict`] and [`concurrency`] decide and are pure;
 //! [`transport`] and [`sign`] speak HTTP; [`bulk`], [`progress`], [`making`], [`search`] and [`scan`] do.
 
+mod audit;
 mod bulk;
 pub mod concurrency;
 mod document;
