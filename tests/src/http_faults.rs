@@ -7,7 +7,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use parking_lot::Mutex;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinHandle;
 
@@ -149,7 +149,10 @@ fn arrives(plan: &Mutex<Plan>, head: &str) -> (usize, Option<Fate>) {
 
 /// The next request's head without the empty line, and its body's length; `None` at the connection's end. What was read
 /// beyond stays in `read`.
-async fn request_head(client: &mut TcpStream, read: &mut Vec<u8>) -> std::io::Result<Option<(String, usize)>> {
+pub async fn request_head(
+    client: &mut (impl AsyncRead + Unpin),
+    read: &mut Vec<u8>,
+) -> std::io::Result<Option<(String, usize)>> {
     loop {
         if let Some(end) = read.windows(4).position(|window| window == b"\r\n\r\n") {
             let rest = read.split_off(end + 4);
@@ -167,7 +170,7 @@ async fn request_head(client: &mut TcpStream, read: &mut Vec<u8>) -> std::io::Re
 }
 
 /// The server's whole answer.
-async fn ask(upstream: SocketAddr, head: &str, body: &[u8]) -> std::io::Result<Vec<u8>> {
+pub async fn ask(upstream: SocketAddr, head: &str, body: &[u8]) -> std::io::Result<Vec<u8>> {
     let mut server = TcpStream::connect(upstream).await?;
     server.write_all(format!("{head}\r\nconnection: close\r\n\r\n").as_bytes()).await?;
     server.write_all(body).await?;

@@ -6,6 +6,7 @@ use std::net::TcpStream;
 use headwater_common::definition::Entity;
 use headwater_common::embedded::{EmbeddedLog, Layout};
 use headwater_sink_search::opensearch::{OpenSearch, OpenSearchIndex, Settings};
+use parking_lot::{RwLock, RwLockReadGuard, RwLockWriteGuard};
 use serde_json::Value;
 
 use crate::generate::entity;
@@ -14,12 +15,31 @@ use crate::generate::entity;
 pub struct Cluster {
     pub url: String,
     pub prefix: String,
+    _server: Use,
+}
+
+/// Tests share the server, but for those that kill it.
+static SERVER: RwLock<()> = RwLock::new(());
+
+enum Use {
+    Shared { _held: RwLockReadGuard<'static, ()> },
+    Alone { _held: RwLockWriteGuard<'static, ()> },
 }
 
 impl Cluster {
+    /// At most one in a test: it waits for the tests that use the server alone.
     pub fn given() -> Option<Cluster> {
+        Cluster::with(|| Use::Shared { _held: SERVER.read() })
+    }
+
+    /// No other test uses the server as long as it lasts.
+    pub fn alone() -> Option<Cluster> {
+        Cluster::with(|| Use::Alone { _held: SERVER.write() })
+    }
+
+    fn with(server: impl Fn() -> Use) -> Option<Cluster> {
         let url = headwater_tests::servers::opensearch()?;
-        Some(Cluster { url, prefix: format!("test-{}", uuid::Uuid::new_v4().simple()) })
+        Some(Cluster { url, prefix: format!("test-{}", uuid::Uuid::new_v4().simple()), _server: server() })
     }
 
     pub fn settings(&self) -> Settings {

@@ -80,6 +80,59 @@ async fn a_search_has_the_same_answer_as_on_the_embedded_index() {
     assert_eq!(scan_all(&embedded, 7).await, scan_all(&opensearch, 7).await);
 }
 
+/// As `headwater search` asks: texts of queries and orders, pages and counts.
+#[tokio::test]
+async fn the_same_query_text_gives_the_same_documents_in_the_same_order_on_both_indexes() {
+    let Some(cluster) = Cluster::given() else { return };
+    let folder = tempfile::tempdir().unwrap();
+    let embedded = EmbeddedIndex::open(folder.path(), &entity(), 15_000_000).unwrap();
+    let opensearch = cluster.open().await;
+    let mut rng = StdRng::seed_from_u64(23);
+    for round in 1..=4_u64 {
+        let mut operations: Vec<Operation> = (0..60).map(|at| put(random_item(&mut rng), round * 100 + at)).collect();
+        operations.push(delete(&format!("k{round}"), "1", round * 100 + 90));
+        let flush = Arc::new(Flush { operations, progress: progress(round, round as i64) });
+        assert_eq!(embedded.apply(flush.clone()).await.unwrap(), opensearch.apply(flush).await.unwrap());
+    }
+    let queries = [
+        "carrier = \"UA\"",
+        "carrier in (\"UA\", \"AA\", \"é\")",
+        "carrier prefix \"A\"",
+        "id prefix \"k1\"",
+        "count >= 7",
+        "count >= -1 and count < 9007199254740993",
+        "delay > 0 and delay <= 1.5",
+        "price = 1.25",
+        "price > 123456789012345678901234567890123456.78",
+        "flag = true",
+        "at >= \"2013-01-01T10:00:00Z\"",
+        "day < \"2013-01-02\"",
+        "name : \"green\"",
+        "not (carrier = \"UA\") and (flag = true or count = 0)",
+        "exists(place) and not exists(carrier)",
+        "tags = \"red\"",
+        "distance(place, 40.64, -73.78) < 500km",
+        "distance(place, 0, 0) <= 8000km and carrier prefix \"\"",
+        "",
+    ];
+    let sorts = ["", "count desc", "carrier, delay desc", "price", "distance(place, 40.64, -73.78)", "at desc, day"];
+    let mut found = 0;
+    for (at, text) in queries.iter().enumerate() {
+        let query = headwater_sink_search::query::parse(text, opensearch.mapping()).unwrap();
+        for (turn, sort) in sorts.iter().enumerate() {
+            let sort = headwater_sink_search::query::parse_sort(sort, opensearch.mapping()).unwrap();
+            // The whole, a page of it, and the count alone.
+            for (offset, limit) in [(0, 1000), ((at + turn) % 5, 7), (0, 0)] {
+                let search = Search { query: query.clone(), sort: sort.clone(), offset, limit };
+                let (one, other) = (embedded.search(&search).await.unwrap(), opensearch.search(&search).await.unwrap());
+                assert_eq!(one, other, "{text} sorted by {:?}", search.sort);
+                found += usize::from(one.total > 0 && one.total < 150 && limit == 0 && turn == 0);
+            }
+        }
+    }
+    assert!(found > queries.len() / 2, "only {found} queries tell documents apart");
+}
+
 fn partition(at: u16, next: u64, complete: i64) -> Progress {
     let mut progress = progress(next, complete);
     progress.of = 2;

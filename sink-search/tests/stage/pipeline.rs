@@ -26,22 +26,22 @@ use crate::embedded::open;
 use crate::generate::{entity, item, key, n, s};
 use crate::scripted::{ScriptedIndex, ScriptedLog};
 
-fn table() -> TableName {
+pub fn table() -> TableName {
     entity().table()
 }
 
-fn settings() -> Settings {
+pub fn settings() -> Settings {
     Settings { flush_ms: 20, idle_complete_ms: 20, retry_ms: 1, retry_cap_ms: 20, ..Settings::default() }
 }
 
 /// A log with one slot, and the right to write it.
-struct Feed {
-    log: Arc<EmbeddedLog>,
+pub struct Feed {
+    pub log: Arc<EmbeddedLog>,
     _member: Box<dyn Membership>,
     writer: Box<dyn SlotWriter>,
 }
 
-async fn feed(folder: &Path) -> Feed {
+pub async fn feed(folder: &Path) -> Feed {
     let log = Arc::new(EmbeddedLog::open(folder, Layout { slots: 1, partitions: 2 }).unwrap());
     log.open_table(&table()).await.unwrap();
     let mut member = log.join().await.unwrap();
@@ -50,7 +50,7 @@ async fn feed(folder: &Path) -> Feed {
 }
 
 impl Feed {
-    async fn write(&mut self, changes: Vec<(Item, u64, bool)>) {
+    pub async fn write(&mut self, changes: Vec<(Item, u64, bool)>) {
         let event = |(item, version, live): (Item, u64, bool)| {
             let key = ItemKey::of(&item, "id", Some("seq")).unwrap();
             let change = Change {
@@ -80,19 +80,19 @@ impl Feed {
         let _ = self.writer.commit(CommitBatch { events, ..CommitBatch::default() }).await.unwrap();
     }
 
-    async fn mark(&self, until: i64) {
+    pub async fn mark(&self, until: i64) {
         let mark = Mark { of: 1, slots: [(Slot(0), Timestamp::from_millis(until))].into() };
         self.log.mark(&table(), &mark).await.unwrap();
     }
 }
 
-struct Running {
-    health: Health,
+pub struct Running {
+    pub health: Health,
     shutdown: CancellationToken,
     task: JoinHandle<Result<(), Error>>,
 }
 
-fn run(log: Arc<dyn ChangeLog>, index: Arc<dyn SearchIndex>, settings: Settings, clock: Arc<dyn Clock>) -> Running {
+pub fn run(log: Arc<dyn ChangeLog>, index: Arc<dyn SearchIndex>, settings: Settings, clock: Arc<dyn Clock>) -> Running {
     let (health, shutdown) = (Health::default(), CancellationToken::new());
     let indexes = BTreeMap::from([(table(), index)]);
     let sink = SinkSearch { log, indexes, entities: vec![entity()], settings, clock, health: health.clone() };
@@ -100,13 +100,13 @@ fn run(log: Arc<dyn ChangeLog>, index: Arc<dyn SearchIndex>, settings: Settings,
 }
 
 impl Running {
-    fn progress(&self) -> TableProgress {
+    pub fn progress(&self) -> TableProgress {
         let status = self.health.status().remove("sink-search");
         let published: SinkProgress = status.map(|json| serde_json::from_value(json).unwrap()).unwrap_or_default();
         published.tables.get(&table()).cloned().unwrap_or_default()
     }
 
-    async fn until(&self, what: impl Fn(&TableProgress) -> bool) -> TableProgress {
+    pub async fn until(&self, what: impl Fn(&TableProgress) -> bool) -> TableProgress {
         within(async {
             loop {
                 let progress = self.progress();
@@ -119,17 +119,33 @@ impl Running {
         .await
     }
 
-    async fn complete_until(&self, millis: i64) -> TableProgress {
+    pub async fn complete_until(&self, millis: i64) -> TableProgress {
         self.until(|progress| progress.complete_until >= Some(Timestamp::from_millis(millis))).await
     }
 
-    async fn stop(self) {
+    /// Why it is not ready, or an empty text.
+    pub fn trouble(&self) -> String {
+        let parts = self.health.parts();
+        parts.get("sink-search").filter(|part| !part.ready).map(|part| part.reason.clone()).unwrap_or_default()
+    }
+
+    /// Until it is ready, or is not and says so.
+    pub async fn until_trouble(&self, what: &str) {
+        within(async {
+            while if what.is_empty() { !self.trouble().is_empty() } else { !self.trouble().contains(what) } {
+                tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+            }
+        })
+        .await;
+    }
+
+    pub async fn stop(self) {
         self.shutdown.cancel();
         within(self.task).await.unwrap().unwrap();
     }
 }
 
-fn clock() -> Arc<dyn Clock> {
+pub fn clock() -> Arc<dyn Clock> {
     Arc::new(SystemClock)
 }
 
