@@ -24,7 +24,20 @@ impl Python {
     pub async fn prepare() -> Result<Python, Error> {
         // Tests of one process that run at once share the one making.
         static PREPARED: OnceCell<Python> = OnceCell::const_new();
-        PREPARED.get_or_try_init(find_or_make).await.cloned()
+        let scripts = Path::new(env!("CARGO_MANIFEST_DIR")).join("python");
+        PREPARED.get_or_try_init(|| find_or_make(&scripts)).await.cloned()
+    }
+
+    /// The same for another folder of scripts with its `requirements.txt`.
+    pub async fn of(scripts: &Path) -> Result<Python, Error> {
+        find_or_make(scripts).await
+    }
+
+    /// One of the scripts, for whoever runs it by himself.
+    pub fn command(&self, script: &str) -> std::process::Command {
+        let mut command = std::process::Command::new(&self.python);
+        command.arg(self.scripts.join(script)).env("PYTHONDONTWRITEBYTECODE", "1");
+        command
     }
 
     /// Runs one of the scripts; what it prints is JSON.
@@ -36,8 +49,7 @@ impl Python {
     }
 }
 
-async fn find_or_make() -> Result<Python, Error> {
-    let scripts = Path::new(env!("CARGO_MANIFEST_DIR")).join("python");
+async fn find_or_make(scripts: &Path) -> Result<Python, Error> {
     let requirements = scripts.join("requirements.txt");
     let text = std::fs::read(&requirements).map_err(|error| Error::file(&requirements, error))?;
     let digest: String = Sha256::digest(&text).iter().take(8).map(|byte| format!("{byte:02x}")).collect();
@@ -47,7 +59,7 @@ async fn find_or_make() -> Result<Python, Error> {
     if !folder.is_dir() {
         make(&cache, &folder, &requirements).await?;
     }
-    Ok(Python { scripts, python: folder.join("bin/python") })
+    Ok(Python { scripts: scripts.to_owned(), python: folder.join("bin/python") })
 }
 
 /// Made beside its place and then moved there, so that a half-made one is never used.
