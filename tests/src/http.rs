@@ -17,28 +17,33 @@ pub struct Response {
 const PATIENCE: Duration = Duration::from_secs(10);
 
 pub async fn get(address: SocketAddr, path: &str) -> Result<Response, Error> {
-    request("GET", address, path).await
+    request("GET", address, path, "").await
 }
 
 /// Without a body.
 pub async fn post(address: SocketAddr, path: &str) -> Result<Response, Error> {
-    request("POST", address, path).await
+    request("POST", address, path, "").await
 }
 
-async fn request(method: &str, address: SocketAddr, path: &str) -> Result<Response, Error> {
+pub async fn post_json(address: SocketAddr, path: &str, body: &serde_json::Value) -> Result<Response, Error> {
+    request("POST", address, path, &body.to_string()).await
+}
+
+async fn request(method: &str, address: SocketAddr, path: &str, body: &str) -> Result<Response, Error> {
     let what = || format!("{method} http://{address}{path}");
-    let answer = tokio::time::timeout(PATIENCE, exchange(method, address, path)).await;
+    let answer = tokio::time::timeout(PATIENCE, exchange(method, address, path, body)).await;
     let bytes =
         answer.map_err(|_| Error::server(what(), "no answer"))?.map_err(|error| Error::server(what(), error))?;
     parse(&bytes).ok_or_else(|| Error::server(what(), "not an HTTP answer"))
 }
 
 /// HTTP 1.0, so that the server neither chunks the body nor keeps the connection.
-async fn exchange(method: &str, address: SocketAddr, path: &str) -> std::io::Result<Vec<u8>> {
+async fn exchange(method: &str, address: SocketAddr, path: &str, body: &str) -> std::io::Result<Vec<u8>> {
     let mut stream = TcpStream::connect(address).await?;
-    stream
-        .write_all(format!("{method} {path} HTTP/1.0\r\nHost: {address}\r\nContent-Length: 0\r\n\r\n").as_bytes())
-        .await?;
+    let kind = if body.is_empty() { "" } else { "Content-Type: application/json\r\n" };
+    let length = body.len();
+    let head = format!("{method} {path} HTTP/1.0\r\nHost: {address}\r\n{kind}Content-Length: {length}\r\n\r\n");
+    stream.write_all(format!("{head}{body}").as_bytes()).await?;
     let mut bytes = Vec::new();
     stream.read_to_end(&mut bytes).await?;
     Ok(bytes)
@@ -60,9 +65,12 @@ mod tests {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let app = axum::Router::new()
-            .route("/status", axum::routing::get(|| async { axum::Json(serde_json::json!({"a": 1})) }));
+            .route("/status", axum::routing::get(|| async { axum::Json(serde_json::json!({"a": 1})) }))
+            .route("/echo", axum::routing::post(|body: axum::Json<serde_json::Value>| async { body }));
         let server = tokio::spawn(async move { axum::serve(listener, app).await });
         assert_eq!(get(address, "/status").await.unwrap(), Response { status: 200, body: r#"{"a":1}"#.into() });
+        let body = serde_json::json!({"b": "ü"});
+        assert_eq!(post_json(address, "/echo", &body).await.unwrap().body, body.to_string());
         assert_eq!(get(address, "/nothing").await.unwrap().status, 404);
         server.abort();
         assert!(server.await.unwrap_err().is_cancelled());

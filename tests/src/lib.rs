@@ -46,6 +46,7 @@ pub mod lake;
 pub mod model;
 pub mod net;
 pub mod observed;
+pub mod probe;
 pub mod process;
 pub mod python;
 pub mod run;

@@ -92,9 +92,14 @@ impl Process {
     }
 
     /// SIGTERM; one that has not ended within `deadline` is an error, and is killed.
-    pub async fn stop(mut self, deadline: Duration) -> Result<ExitStatus, Error> {
-        let fault = |reason: String| Error::process("stopping the process".to_owned(), reason);
+    pub async fn stop(self, deadline: Duration) -> Result<ExitStatus, Error> {
         self.signal("TERM").await?;
+        self.ended(deadline).await
+    }
+
+    /// Waits for the end of one that was sent SIGTERM; later than `deadline` is an error, and it is killed.
+    pub async fn ended(mut self, deadline: Duration) -> Result<ExitStatus, Error> {
+        let fault = |reason: String| Error::process("stopping the process".to_owned(), reason);
         match tokio::time::timeout(deadline, self.child.wait()).await {
             Ok(ended) => ended.map_err(|error| fault(error.to_string())),
             Err(_) => Err(self.failure(format!("still running {deadline:?} after SIGTERM"))),

@@ -79,18 +79,23 @@ impl Writer {
             if stop.is_cancelled() {
                 break;
             }
-            let intent = intent.stamped(self.clock.now());
-            let outcome = match self.attempt(&intent).await {
-                Outcome::Unknown { error, .. } => Outcome::Unknown { error, found: self.look(&intent).await },
-                outcome => outcome,
-            };
-            made.push(Write { intent, outcome });
+            made.push(self.make(intent).await);
             self.progress.send_modify(|count| *count += 1);
             if !self.pause.is_zero() {
                 tokio::time::sleep(self.pause).await;
             }
         }
         made
+    }
+
+    /// Makes one write and tells what came of it.
+    pub async fn make(&self, intent: Intent) -> Write {
+        let intent = intent.stamped(self.clock.now());
+        let outcome = match self.attempt(&intent).await {
+            Outcome::Unknown { error, .. } => Outcome::Unknown { error, found: self.look(&intent).await },
+            outcome => outcome,
+        };
+        Write { intent, outcome }
     }
 
     async fn attempt(&self, intent: &Intent) -> Outcome {

@@ -105,7 +105,7 @@ fn commit(path: &Path, log: &mut TableLog) -> Result<(), Error> {
     Ok(())
 }
 
-fn file_of(commit: &Path, action: &Json) -> Result<String, Error> {
+pub(super) fn file_of(commit: &Path, action: &Json) -> Result<String, Error> {
     let path = action.get("path").and_then(Json::as_str);
     decoded(path.ok_or_else(|| Error::lake(commit, "a file without a path"))?)
         .ok_or_else(|| Error::lake(commit, "a file's path is not percent-encoded text"))
