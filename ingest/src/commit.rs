@@ -117,6 +117,7 @@ impl SlotWork {
 /// Commits, and tries again for as long as the log may come round; a fenced writer and `give_up` end it.
 pub(crate) async fn commit(
     mut writer: Box<dyn SlotWriter>,
+    epoch: u64,
     batch: CommitBatch,
     settings: Arc<Settings>,
     inbox: mpsc::Sender<Message>,
@@ -136,7 +137,8 @@ pub(crate) async fn commit(
             tracing::warn!(%slot, %error, "a commit failed and is tried again");
         }
         // Said again with the next attempt if the inbox is full now.
-        inbox.try_send(Message::LogTrouble(slot, format!("nothing is committed in slot {slot}: {error}"))).ok();
+        let reason = format!("nothing is committed in slot {slot}: {error}");
+        inbox.try_send(Message::LogTrouble(slot, epoch, reason)).ok();
         let pause = backoff(attempt, Duration::from_millis(100), settings.retry_max(), rand::random());
         attempt = attempt.saturating_add(1);
         tokio::select! {

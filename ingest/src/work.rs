@@ -34,7 +34,8 @@ const STORED_EVERY: std::time::Duration = std::time::Duration::from_secs(600);
 pub(crate) enum Message {
     Read(Read),
     Discovered(Discovered),
-    LogTrouble(Slot, String),
+    /// Why a commit of a slot waits, with the ownership that it was made under.
+    LogTrouble(Slot, u64, String),
 }
 
 /// What every part of the stage is given.
@@ -134,7 +135,14 @@ impl Work {
         match message {
             Message::Read(read) => self.read(read),
             Message::Discovered(discovered) => self.discovered(discovered),
-            Message::LogTrouble(slot, reason) => self.troubles.set(format!("log/{slot}"), Some(reason)),
+            Message::LogTrouble(slot, epoch, reason) => self.waits(slot, epoch, reason),
+        }
+    }
+
+    /// What was said of a commit that has ended since, or of a slot that has another owner, is no trouble of this worker.
+    fn waits(&mut self, slot: Slot, epoch: u64, reason: String) {
+        if self.slots.get(&slot).is_some_and(|held| held.epoch == epoch && held.is_busy()) {
+            self.troubles.set(format!("log/{slot}"), Some(reason));
         }
     }
 
@@ -232,7 +240,7 @@ impl Work {
             let (slot, epoch, settings) = (work.slot(), work.epoch, self.context.settings.clone());
             let (inbox, give_up) = (self.inbox.clone(), self.context.give_up.clone());
             self.commits.spawn(async move {
-                let (writer, outcome) = commit::commit(writer, batch, settings, inbox, give_up).await;
+                let (writer, outcome) = commit::commit(writer, epoch, batch, settings, inbox, give_up).await;
                 Committed { slot, epoch, writer, outcome, pieces }
             });
         }

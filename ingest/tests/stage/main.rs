@@ -1,6 +1,7 @@
 //! The stage against a scripted stream, the embedded server and DynamoDB Local.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+mod commits;
 mod completeness;
 mod dynamodb_local;
 mod embedded_store;

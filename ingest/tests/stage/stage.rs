@@ -22,7 +22,7 @@ use tokio_util::sync::CancellationToken;
 
 pub const TABLE: &str = "flights";
 
-const DEADLINE: Duration = Duration::from_secs(300);
+pub const DEADLINE: Duration = Duration::from_secs(300);
 
 /// Fast, so that a test waits for little.
 pub fn settings() -> Settings {
