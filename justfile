@@ -13,6 +13,12 @@ kills count="300":
     HEADWATER_KILLS={{count}} cargo test --test whole kills -- --nocapture
     HEADWATER_KILLS={{count}} cargo test -p headwater-common --test log kills -- --nocapture
 
+# The long fault test of workers on real servers, with three brokers.
+faults count="300":
+    infra/servers/up --brokers 3
+    . headwater-servers/env && HEADWATER_EVENTS={{count}} cargo test --all-features --test whole workers -- --nocapture
+    infra/servers/down
+
 # Throughput and lag of the whole stack, then of its parts.
 bench:
     cargo run -- demo --flights all

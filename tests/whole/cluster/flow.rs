@@ -16,7 +16,7 @@ use headwater_tests::{http, wait};
 use serde_json::{Value as Json, json};
 use tokio::time::Instant;
 
-use crate::stack::PATIENCE;
+use super::PATIENCE;
 
 /// The write that a key shows, and its version.
 type Shown = BTreeMap<Key, (WriteId, i64)>;

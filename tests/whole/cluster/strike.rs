@@ -9,10 +9,10 @@ use headwater_tests::{servers, wait};
 use tokio::sync::{oneshot, watch};
 use tokio::time::Instant;
 
+use super::PATIENCE;
 use super::flow::Flow;
 use super::recoveries::{Recoveries, Recovery};
 use super::workers::Cluster;
-use crate::stack::PATIENCE;
 
 /// Longer than a worker's session at Kafka, which is 6 s.
 const LONGER_THAN_A_SESSION: Duration = Duration::from_secs(9);

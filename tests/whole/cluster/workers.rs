@@ -2,7 +2,6 @@
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
 use headwater_common::change::TableName;
 use headwater_common::clock::{SystemClock, Timestamp};
@@ -21,8 +20,9 @@ use headwater_tests::process::{Launch, Process, free_port};
 use headwater_tests::{servers, wait, workload};
 use serde_json::json;
 
+use super::PATIENCE;
 use super::flow::Flow;
-use crate::stack::{BINARY, PATIENCE, documents};
+use crate::stack::{BINARY, documents};
 
 /// Workers of each stage.
 const EACH: usize = 2;
@@ -190,9 +190,9 @@ impl Cluster {
     }
 
     /// Waits until lake and index of every table say that they are complete past `moment`.
-    pub async fn complete_past(&self, moment: Timestamp, deadline: Duration) -> Result<(), Error> {
+    pub async fn complete_past(&self, moment: Timestamp) -> Result<(), Error> {
         let reader = LakeReader::with(self.lake.clone(), &self.entities, Default::default());
-        wait::until(&format!("lake and index complete past {moment}"), deadline, async || {
+        wait::until(&format!("lake and index complete past {moment}"), PATIENCE, async || {
             for entity in &self.entities {
                 let table = entity.table();
                 let lake = reader.complete_until(&table).await.map_err(|error| error.to_string())?;
