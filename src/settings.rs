@@ -71,7 +71,8 @@ impl Default for Settings {
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Logs {
-    /// `error`, `warn`, `info`, `debug`, `trace`, or directives as `tracing` reads them.
+    /// `error`, `warn`, `info`, `debug`, `trace`, or directives as `tracing` reads them. No level alone shows values of
+    /// items; directives that name a dependency may.
     pub level: String,
     /// `text` or `json`, on standard error.
     pub format: LogFormat,

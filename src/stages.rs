@@ -22,6 +22,9 @@ use crate::failure::Failure;
 use crate::settings::Settings;
 use crate::{http, output, signals};
 
+/// How long the status server may take over what it was asked before the stages ended.
+const LAST_ANSWERS: Duration = Duration::from_secs(1);
+
 pub type Indexes = BTreeMap<TableName, Arc<dyn SearchIndex>>;
 
 /// What runs in this process, and what it has in common.
@@ -174,9 +177,16 @@ impl Stages {
             .remedy("raise drain_ms"))
         });
         let served = match self.status.take() {
-            Some((stop, serving)) => {
+            Some((stop, mut serving)) => {
                 stop.cancel();
-                serving.await.map_err(Failure::failed).and_then(|served| served)
+                match tokio::time::timeout(LAST_ANSWERS, &mut serving).await {
+                    Ok(served) => served.map_err(Failure::failed).and_then(|served| served),
+                    // Somebody holds a connection and asks nothing.
+                    Err(_) => {
+                        serving.abort();
+                        Ok(())
+                    }
+                }
             }
             None => Ok(()),
         };

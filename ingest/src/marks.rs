@@ -66,6 +66,9 @@ impl Work {
             (table.clone(), TableStatus::of(&self.ledger, table, work.records, work.complete_until))
         };
         let status = Status { slots: self.slots.len(), tables: self.tables.iter().map(table).collect() };
+        for (table, known) in &status.tables {
+            status::gauge_gaps(table, known.gaps.len());
+        }
         context.health.publish(PART, &status);
         for lane in self.lanes.values() {
             status::gauge(&lane.entry, now);

@@ -109,6 +109,11 @@ impl TableStatus {
     }
 }
 
+/// A table's gauge: what the gap ledger holds of it.
+pub(crate) fn gauge_gaps(table: &TableName, gaps: usize) {
+    metrics::gauge!(metric::GAPS_OPEN, "table" => table.to_string()).set(gaps as f64);
+}
+
 /// A shard's gauges: how far it is behind, and how long what is unread is held at least.
 pub(crate) fn gauge(entry: &ShardEntry, now: Timestamp) {
     let behind = now.since(attended(entry));

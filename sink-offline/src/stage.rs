@@ -20,7 +20,7 @@ use crate::open::{Opened, open};
 use crate::pipeline::SinkOffline;
 use crate::plan::Plan;
 use crate::readiness::{PART, Readiness};
-use crate::table::{Limits, Table, Work, report_held};
+use crate::table::{self, Limits, Table, Work};
 
 /// The name under which the log knows this sink.
 const GROUP: &str = "sink-offline";
@@ -251,7 +251,7 @@ impl Stage {
             }
             progress.tables.insert(name.clone(), table.progress());
         }
-        report_held(self.tables.values());
+        table::gauge(self.tables.values());
         self.health.publish(PART, &progress);
     }
 }

@@ -219,10 +219,7 @@ impl Table {
         counter!(metric::SINK_COMMITS, "sink" => SINK, "table" => table.clone()).increment(1);
         counter!(metric::SINK_CHANGES, "sink" => SINK, "table" => table.clone()).increment(changes);
         counter!(metric::DEAD_LETTERS, "sink" => SINK, "table" => table.clone()).increment(taken.tally.dead_letters);
-        counter!(metric::TYPE_MISMATCHES, "sink" => SINK, "table" => table.clone()).increment(taken.tally.mismatches);
-        if let Some(until) = self.complete_until {
-            gauge!(metric::COMPLETE_UNTIL, "sink" => SINK, "table" => table).set(until.as_millis() as f64 / 1000.0);
-        }
+        counter!(metric::TYPE_MISMATCHES, "sink" => SINK, "table" => table).increment(taken.tally.mismatches);
     }
 
     /// What of the log the table does not contain, by the log's present extents.
@@ -266,8 +263,16 @@ impl Table {
     }
 }
 
-/// Publishes what all tables hold.
-pub(crate) fn report_held<'a>(tables: impl Iterator<Item = &'a Table>) {
-    let held: usize = tables.map(Table::held).sum();
+/// How far the tables are, and what they hold.
+pub(crate) fn gauge<'a>(tables: impl Iterator<Item = &'a Table>) {
+    let mut held = 0;
+    for table in tables {
+        held += table.held();
+        let labels = [("sink", SINK.to_owned()), ("table", table.name.to_string())];
+        gauge!(metric::SINK_BEHIND, &labels).set(table.behind as f64);
+        if let Some(until) = table.complete_until {
+            gauge!(metric::COMPLETE_UNTIL, &labels).set(until.as_millis() as f64 / 1000.0);
+        }
+    }
     gauge!(metric::SINK_BUFFER, "sink" => SINK).set(held as f64);
 }

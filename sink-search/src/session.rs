@@ -124,6 +124,7 @@ impl Session<'_> {
                 Ok(extents) => table.measure(&extents),
                 Err(error) => tracing::debug!(table = %name, %error, "the log's end is not known"),
             }
+            table.gauge(name);
         }
         self.sink.health.publish(PART, &self.progress());
     }

@@ -206,9 +206,6 @@ impl Table {
             self.totals.lag.record(lag);
             metrics::histogram!(metric::SINK_LAG, &labels).record(lag);
         }
-        if let Some(complete) = self.durable.complete_until() {
-            metrics::gauge!(metric::COMPLETE_UNTIL, &labels).set(complete.as_millis() as f64 / 1000.0);
-        }
         for (operation, outcome) in cut.flush.operations.iter().zip(&applied.outcomes) {
             if let Outcome::Rejected(reason) = outcome {
                 self.totals.dead_letters += 1;
@@ -225,6 +222,15 @@ impl Table {
             extent.end.0.saturating_sub(held.0)
         };
         self.behind = (0_u16..).zip(extents).map(behind).sum();
+    }
+
+    /// How far the table is.
+    pub fn gauge(&self, name: &TableName) {
+        let labels = [("sink", SINK.to_owned()), ("table", name.0.clone())];
+        metrics::gauge!(metric::SINK_BEHIND, &labels).set(self.behind as f64);
+        if let Some(complete) = self.durable.complete_until() {
+            metrics::gauge!(metric::COMPLETE_UNTIL, &labels).set(complete.as_millis() as f64 / 1000.0);
+        }
     }
 
     pub fn progress(&self) -> TableProgress {

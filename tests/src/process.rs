@@ -81,6 +81,11 @@ impl Process {
         }
     }
 
+    /// Where it answers.
+    pub fn address(&self) -> SocketAddr {
+        self.launch.status
+    }
+
     pub async fn status(&self) -> Result<serde_json::Value, Error> {
         status(self.launch.status).await
     }

@@ -5,9 +5,12 @@
 
 mod cluster;
 mod commands;
+mod deployment;
+mod exposition;
 mod full_disk;
 mod kills;
 mod layers;
+mod operations;
 mod others;
 mod stack;
 mod unread;
