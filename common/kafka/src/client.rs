@@ -11,18 +11,18 @@ use headwater_common::ledger::Slot;
 use headwater_common::log::LogError;
 use parking_lot::Mutex;
 use rdkafka::admin::AdminClient;
-use rdkafka::client::OAuthToken;
+use rdkafka::client::{Client, OAuthToken};
 use rdkafka::config::{FromClientConfigAndContext, RDKafkaLogLevel};
 use rdkafka::consumer::{BaseConsumer, Consumer as _, ConsumerContext, StreamConsumer};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode as Code};
-use rdkafka::producer::{BaseProducer, DeliveryResult, FutureProducer, ProducerContext};
+use rdkafka::producer::{BaseProducer, DeliveryResult, FutureProducer, Producer as _, ProducerContext};
 use rdkafka::types::RDKafkaRespErr;
 use rdkafka::{ClientConfig, ClientContext, TopicPartitionList};
 use tokio::sync::Notify;
 
 use crate::errors::failed;
 use crate::quiet::Quiet;
-use crate::security::OAuth;
+use crate::security::Security;
 use crate::settings::Settings;
 use crate::tender::Tender;
 use crate::tokens;
@@ -49,7 +49,7 @@ pub(crate) struct Said {
     name: String,
     troubles: Arc<Troubles>,
     quiet: Quiet,
-    tokens: Option<OAuth>,
+    security: Security,
     pub changes: Mutex<VecDeque<Change>>,
     pub changed: Notify,
     /// The client is being closed: nobody decides on rebalances any more.
@@ -83,14 +83,17 @@ impl ClientContext for Context {
 
     fn error(&self, error: KafkaError, reason: &str) {
         match error.rdkafka_error_code() {
-            Some(Code::AllBrokersDown) => self.troubles.begins(BROKERS, format!("no broker answers: {reason}")),
-            Some(Code::Authentication | Code::SSL) => self.troubles.begins(BROKERS, reason.to_owned()),
+            // Follows on the error of the last of them, which says more.
+            Some(Code::AllBrokersDown) if self.troubles.brokers().is_some() => {}
+            Some(code @ (Code::AllBrokersDown | Code::Authentication | Code::SSL)) => {
+                self.troubles.begins(BROKERS, format!("{}: {reason}", self.security.suspects(code)));
+            }
             _ => tracing::debug!(client = %self.name, %error, %reason, "the kafka client has a problem"),
         }
     }
 
     fn generate_oauth_token(&self, _: Option<&str>) -> Result<OAuthToken, Box<dyn Error>> {
-        let from = self.tokens.as_ref().ok_or("no source of tokens is set")?;
+        let from = self.security.tokens().ok_or("no source of tokens is set")?;
         tokens::fetch(from, self.troubles.clock().now())
     }
 }
@@ -150,7 +153,7 @@ impl Clients {
             name: name.to_owned(),
             troubles: self.troubles.clone(),
             quiet: Quiet::default(),
-            tokens: self.settings.security.tokens().cloned(),
+            security: self.settings.security.clone(),
             changes: Mutex::default(),
             changed: Notify::new(),
             closing: AtomicBool::new(false),
@@ -200,15 +203,21 @@ impl Clients {
         Ok(client)
     }
 
-    pub(crate) fn admin(&self) -> Result<AdminClient<Context>, LogError> {
-        let client: AdminClient<Context> = self.make("admin", &self.base("admin"))?;
+    /// A client with its first token. It asks for one by an event, which is seen only when it is polled, and may have to
+    /// answer before that.
+    fn admitted<T>(&self, client: T, of: impl Fn(&T) -> &Client<Context>) -> Result<T, LogError> {
         if let Some(from) = self.settings.security.tokens() {
-            // Nobody polls an admin client for the event that asks for a token.
-            let token = tokens::fetch(from, self.troubles.clock().now());
-            let token = token.map_err(|error| LogError::Unavailable(format!("no token for the brokers: {error}")))?;
-            crate::native::set_token(client.inner(), &token)?;
+            let token = tokens::fetch(from, self.troubles.clock().now()).map_err(|error| {
+                let suspects = self.settings.security.suspects(Code::Authentication);
+                LogError::Unavailable(format!("{suspects}: {error}"))
+            })?;
+            crate::native::set_token(of(&client), &token)?;
         }
         Ok(client)
+    }
+
+    pub(crate) fn admin(&self) -> Result<AdminClient<Context>, LogError> {
+        self.admitted(self.make("admin", &self.base("admin"))?, AdminClient::inner)
     }
 
     fn consumer(&self, name: &str, group: &str) -> ClientConfig {
@@ -236,7 +245,8 @@ impl Clients {
             .set("heartbeat.interval.ms", settings.heartbeat_ms.to_string())
             .set("max.poll.interval.ms", patience.to_string())
             .set("queued.max.messages.kbytes", "1");
-        Ok((self.make_known("member", &config, context.clone())?, context))
+        let client = self.make_known("member", &config, context.clone())?;
+        Ok((self.admitted(client, StreamConsumer::client)?, context))
     }
 
     /// A reader of partitions that it is told, in no group.
@@ -250,7 +260,7 @@ impl Clients {
             .set("fetch.max.bytes", settings.fetch_buffer_bytes.to_string())
             .set("fetch.message.max.bytes", "1048576")
             .set("fetch.queue.backoff.ms", "50");
-        self.make("reader", &config)
+        self.admitted(self.make("reader", &config)?, StreamConsumer::client)
     }
 
     fn producer(&self, name: &str) -> ClientConfig {
@@ -277,12 +287,13 @@ impl Clients {
             .set("transaction.timeout.ms", settings.transaction_timeout_ms.to_string())
             .set("message.timeout.ms", settings.transaction_timeout_ms.to_string())
             .set("delivery.report.only.error", "true");
-        let producer = Arc::new(self.make_known::<BaseProducer<Context>>(&name, &config, context.clone())?);
+        let producer = self.make_known(&name, &config, context.clone())?;
+        let producer = Arc::new(self.admitted(producer, BaseProducer::client)?);
         self.tender.serve(&producer);
         Ok((producer, context))
     }
 
-    /// Writes marks, outside of every transaction.
+    /// Writes marks, outside of every transaction. It polls itself.
     pub(crate) fn marks(&self) -> Result<FutureProducer<Context>, LogError> {
         let mut config = self.producer("marks");
         config.set("message.timeout.ms", self.settings.request_timeout_ms.to_string());

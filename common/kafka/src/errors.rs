@@ -6,9 +6,11 @@ use rdkafka::error::{KafkaError, RDKafkaErrorCode as Code};
 /// What `error` means for whoever wanted `what`.
 pub(crate) fn failed(what: &str, error: &KafkaError) -> LogError {
     match error {
-        KafkaError::ClientConfig(..) | KafkaError::ClientCreation(_) | KafkaError::Nul(_) => {
-            LogError::Misconfigured(format!("{what}: {error}"))
+        // Its own text would show the setting's value.
+        KafkaError::ClientConfig(_, reason, name, _) => {
+            LogError::Misconfigured(format!("{what}: {name}: {}", reason.trim_end_matches('.')))
         }
+        KafkaError::ClientCreation(_) | KafkaError::Nul(_) => LogError::Misconfigured(format!("{what}: {error}")),
         _ => match error.rdkafka_error_code() {
             Some(code) => coded(what, code),
             None => LogError::Unavailable(format!("{what}: {error}")),

@@ -100,7 +100,9 @@ impl Shared {
 impl KafkaLog {
     /// Checks the settings and makes ready. The brokers need not be there yet: each call says when they are not.
     pub async fn connect(settings: &Settings, health: Health, clock: Arc<dyn Clock>) -> Result<KafkaLog, LogError> {
-        settings.check().map_err(|reason| LogError::Misconfigured(format!("kafka.{reason}")))?;
+        let refused = |reason: String| LogError::Misconfigured(format!("kafka.{reason}"));
+        settings.check().map_err(refused)?;
+        settings.security.check_files().map_err(|reason| refused(format!("security.{reason}")))?;
         let clients = Arc::new(Clients::new(settings.clone(), Arc::new(Troubles::new(health, clock)))?);
         let asking = clients.asking()?;
         let (ledger, opened, marks) = (OnceCell::new(), Mutex::default(), Mutex::default());

@@ -2,6 +2,7 @@
 
 use headwater_common::secret::Secret;
 use rdkafka::ClientConfig;
+use rdkafka::error::RDKafkaErrorCode as Code;
 use serde::{Deserialize, Serialize};
 
 /// Transport and authentication. What belongs to another choice must be left empty, so that nothing is set in vain.
@@ -68,6 +69,8 @@ pub struct OAuth {
     pub scope: String,
 }
 
+const PEM: &[u8] = b"-----BEGIN ";
+
 impl Security {
     fn sasl(&self) -> bool {
         matches!(self.protocol, Protocol::SaslPlaintext | Protocol::SaslSsl)
@@ -109,6 +112,35 @@ impl Security {
             return Err(format!("username: {} needs username and password", self.mechanism.name()));
         }
         in_vain("oauth", self.oauth != OAuth::default())
+    }
+
+    /// What the client is told by the name of a file is there, and is PEM: the client itself names none of our settings.
+    pub(crate) fn check_files(&self) -> Result<(), String> {
+        let files =
+            [("ca_file", &self.ca_file), ("certificate_file", &self.certificate_file), ("key_file", &self.key_file)];
+        for (name, path) in files.into_iter().filter(|(_, path)| !path.is_empty()) {
+            let text = std::fs::read(path).map_err(|error| format!("{name}: {path}: {error}"))?;
+            if !text.windows(PEM.len()).any(|part| part == PEM) {
+                return Err(format!("{name}: {path} is no PEM file"));
+            }
+        }
+        Ok(())
+    }
+
+    /// What went wrong by a broker's account, and the settings to look at.
+    pub(crate) fn suspects(&self, code: Code) -> String {
+        match code {
+            Code::SSL => "the brokers' certificates are not trusted, or they do not trust this client's: see \
+                          kafka.security.ca_file, certificate_file"
+                .to_owned(),
+            Code::Authentication if self.tokens().is_some() => {
+                "the brokers do not admit this client: see kafka.security.oauth".to_owned()
+            }
+            Code::Authentication => "the brokers do not admit this client: see kafka.security.username, \
+                                     kafka.security.password, kafka.security.mechanism"
+                .to_owned(),
+            _ => format!("no broker answers (kafka.security.protocol is {})", self.protocol.name()),
+        }
     }
 
     pub(crate) fn apply(&self, config: &mut ClientConfig) {
@@ -181,5 +213,17 @@ mod tests {
         assert!(refused(tokens()).starts_with("oauth.token_file"));
         let oauth = OAuth { token_endpoint: "https://t".into(), ..OAuth::default() };
         assert!(refused(Security { oauth, ..tokens() }).starts_with("oauth.client_id"));
+    }
+
+    #[test]
+    fn a_file_that_is_not_there_or_no_pem_is_refused_by_its_setting() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("ca").display().to_string();
+        let security = Security { protocol: Protocol::Ssl, ca_file: path.clone(), ..Security::default() };
+        assert!(security.check_files().unwrap_err().starts_with(&format!("ca_file: {path}: ")));
+        std::fs::write(&path, "a token").unwrap();
+        assert_eq!(security.check_files().unwrap_err(), format!("ca_file: {path} is no PEM file"));
+        std::fs::write(&path, "# the authority\n-----BEGIN CERTIFICATE-----\n").unwrap();
+        security.check_files().unwrap();
     }
 }

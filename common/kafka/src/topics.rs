@@ -100,6 +100,10 @@ impl Spec {
 
 /// Makes the topic if there is none, and refuses one that is not as it has to be.
 pub(crate) async fn ensure(shared: &Shared, spec: &Spec) -> Result<LogId, LogError> {
+    make_or_check(shared, spec).await.map_err(|error| shared.clients.troubles.explain(error))
+}
+
+async fn make_or_check(shared: &Shared, spec: &Spec) -> Result<LogId, LogError> {
     let settings = &shared.clients.settings;
     let asking = shared.asking()?;
     let timeout = Duration::from_millis(settings.request_timeout_ms.into());

@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use headwater_common::clock::Clock;
 use headwater_common::health::Health;
+use headwater_common::log::LogError;
 use parking_lot::Mutex;
 
 /// The name of the log on the board.
@@ -54,6 +55,14 @@ impl Troubles {
     /// Why the brokers do not answer, if the client said so.
     pub(crate) fn brokers(&self) -> Option<String> {
         self.known.lock().get(BROKERS).cloned()
+    }
+
+    /// The error with why the brokers do not answer, if that is known.
+    pub(crate) fn explain(&self, error: LogError) -> LogError {
+        match (error, self.brokers()) {
+            (LogError::Unavailable(what), Some(reason)) => LogError::Unavailable(format!("{what}: {reason}")),
+            (error, _) => error,
+        }
     }
 
     pub(crate) fn clock(&self) -> &dyn Clock {

@@ -317,10 +317,7 @@ impl Transactions {
     }
 
     fn silent(&self, what: &str) -> LogError {
-        LogError::Unavailable(match self.clients.troubles.brokers() {
-            Some(reason) => format!("{what}: {reason}"),
-            None => what.to_owned(),
-        })
+        self.clients.troubles.explain(LogError::Unavailable(what.to_owned()))
     }
 }
 

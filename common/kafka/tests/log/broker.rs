@@ -1,7 +1,8 @@
-//! A broker that one test owns, so that it can be frozen and killed.
+//! A broker that one test owns, with settings of its own, so that it can be frozen and killed.
 
 use std::fs;
 use std::net::{TcpListener, TcpStream};
+use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -11,7 +12,9 @@ pub struct Broker {
     folder: tempfile::TempDir,
     jars: String,
     child: Option<Child>,
-    port: u16,
+    pub port: u16,
+    /// Where `more` settings may listen.
+    pub second_port: u16,
 }
 
 fn free_port() -> u16 {
@@ -19,27 +22,34 @@ fn free_port() -> u16 {
 }
 
 impl Broker {
-    /// `None` where there are no packages to start it from.
-    pub fn start() -> Option<Broker> {
+    /// Starts one with `more` settings, which may name `{port}` (the second), `{folder}`; `format` are more arguments of
+    /// the tool that formats its folder. `None` where there are no packages.
+    pub fn start(more: &str, format: &[&str]) -> Option<Broker> {
         let jars = format!("{}/*", servers::kafka_packages()?);
-        let (port, control) = (free_port(), free_port());
-        let mut broker = Broker { folder: tempfile::tempdir().unwrap(), jars, child: None, port };
+        let [port, second_port, control] = [free_port(), free_port(), free_port()];
+        let mut broker = Broker { folder: tempfile::tempdir().unwrap(), jars, child: None, port, second_port };
         let folder = broker.folder.path().display().to_string();
-        let listeners = format!("listeners=PLAINTEXT://127.0.0.1:{port},CONTROLLER://127.0.0.1:{control}");
+        let more = more.replace("{port}", &second_port.to_string()).replace("{folder}", &folder);
+        let listeners = match more.contains("listener.security.protocol.map") {
+            true => String::new(),
+            false => format!("listeners=PLAINTEXT://127.0.0.1:{port},CONTROLLER://127.0.0.1:{control}\n"),
+        };
+        let more = more.replace("{plain}", &port.to_string()).replace("{control}", &control.to_string());
         let settings = format!(
-            "process.roles=broker,controller\nnode.id=1\ncontroller.quorum.voters=1@127.0.0.1:{control}\n{listeners}\n\
+            "process.roles=broker,controller\nnode.id=1\ncontroller.quorum.voters=1@127.0.0.1:{control}\n{listeners}\
              controller.listener.names=CONTROLLER\nlog.dirs={folder}/data\nauto.create.topics.enable=false\n\
              offsets.topic.replication.factor=1\noffsets.topic.num.partitions=2\n\
              transaction.state.log.replication.factor=1\ntransaction.state.log.min.isr=1\n\
              transaction.state.log.num.partitions=2\nshare.coordinator.state.topic.replication.factor=1\n\
              share.coordinator.state.topic.min.isr=1\ngroup.initial.rebalance.delay.ms=0\n\
              group.min.session.timeout.ms=1000\nbroker.session.timeout.ms=3000\nbroker.heartbeat.interval.ms=500\n\
-             transaction.abort.timed.out.transaction.cleanup.interval.ms=500\nlog.cleaner.dedupe.buffer.size=8388608\n"
+             transaction.abort.timed.out.transaction.cleanup.interval.ms=500\nlog.cleaner.dedupe.buffer.size=8388608\n\
+             {more}\n"
         );
         fs::write(broker.folder.path().join("server.properties"), settings).unwrap();
         let mut tool = broker.java("128m");
         tool.args(["kafka.tools.StorageTool", "format", "--cluster-id", "4L6g3nShT-eMCtK--X86sw", "-c"]);
-        tool.arg(broker.folder.path().join("server.properties"));
+        tool.arg(broker.folder.path().join("server.properties")).args(format);
         let formatted = tool.output().unwrap();
         assert!(formatted.status.success(), "{}", String::from_utf8_lossy(&formatted.stderr));
         broker.restart();
@@ -70,6 +80,10 @@ impl Broker {
 
     pub fn log(&self) -> String {
         fs::read_to_string(self.folder.path().join("log")).unwrap_or_default()
+    }
+
+    pub fn folder(&self) -> &Path {
+        self.folder.path()
     }
 
     /// SIGKILL.

@@ -151,7 +151,7 @@ async fn slots_of_killed_workers_go_on_elsewhere_and_nothing_is_lost_or_doubled(
 /// again THEN the worker goes on, and commits whose answer was lost are neither lost nor done twice.
 #[tokio::test(flavor = "multi_thread")]
 async fn commits_go_on_when_the_broker_was_frozen_killed_and_started_again() {
-    let Some(mut broker) = Broker::start() else { return };
+    let Some(mut broker) = Broker::start("", &[]) else { return };
     let (mut pipeline, known) = (Pipeline::new(broker.bootstrap()), Known::default());
     pipeline.settings.transaction_timeout_ms = 3_000;
     let mut worker = Worker::start(&pipeline, &known);

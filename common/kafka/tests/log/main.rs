@@ -8,5 +8,6 @@ mod conformance;
 mod faults;
 mod members;
 mod pipeline;
+mod security;
 mod sinks;
 mod topics;

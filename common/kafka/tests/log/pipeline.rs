@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use headwater_common::clock::SystemClock;
 use headwater_common::health::Health;
+use headwater_common::log::LogError;
 use headwater_kafka::{KafkaLog, Settings};
 use rdkafka::ClientConfig;
 use rdkafka::admin::{AdminClient, AdminOptions};
@@ -32,7 +33,11 @@ impl Pipeline {
 
     /// Another process's view of the same pipeline.
     pub async fn connect(&self) -> KafkaLog {
-        KafkaLog::connect(&self.settings, self.health.clone(), Arc::new(SystemClock)).await.unwrap()
+        self.try_connect().await.unwrap()
+    }
+
+    pub async fn try_connect(&self) -> Result<KafkaLog, LogError> {
+        KafkaLog::connect(&self.settings, self.health.clone(), Arc::new(SystemClock)).await
     }
 
     pub fn topic(&self, table: &str) -> String {
