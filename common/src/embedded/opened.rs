@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use bytes::Bytes;
+use fjall::config::BlockSizePolicy;
 use fjall::{Database, Keyspace, KeyspaceCreateOptions, PersistMode};
 use parking_lot::Mutex;
 
@@ -19,6 +20,9 @@ use crate::log::{Extent, LogError, LogId, LogRecord, Offset, TablePartition};
 const FORMAT: &str = "1";
 /// Unwritten bytes that one key space may hold. There is one for each partition of each table.
 const MEMTABLE_BYTES: u64 = 4 << 20;
+/// Bytes of a block of records. They are read one after another, so a block holds many: each costs a call to the file
+/// system, a checksum and a place in the cache.
+const BLOCK_BYTES: u32 = 32 << 10;
 /// Reads follow the writes, so what they need is mostly still in memory.
 const CACHE_BYTES: u64 = 16 << 20;
 /// The journal's smallest bound.
@@ -138,6 +142,7 @@ impl Opened {
 
     fn open_partition(&self, table: &TableName, partition: u16) -> Result<PartitionLog, LogError> {
         let name = format!("events.{table}.{partition}");
+        let options = || options().data_block_size_policy(BlockSizePolicy::all(BLOCK_BYTES));
         let records = self.db.keyspace(&name, options).map_err(|error| self.failed(error))?;
         let end = match records.last_key_value() {
             Some(last) => self.offset(&last.key().map_err(|error| self.failed(error))?)?.0 + 1,

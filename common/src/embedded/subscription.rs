@@ -26,11 +26,13 @@ pub(super) struct EmbeddedSubscription {
     reading: Option<Reading>,
 }
 
+type PartitionRecords = (TablePartition, Vec<LogRecord>);
+
 /// A read on its way. It outlives a caller that waits for something else meanwhile, whose log would otherwise be read
 /// again for every interruption.
 struct Reading {
     from: BTreeMap<TablePartition, Offset>,
-    work: JoinHandle<Result<Vec<LogRecord>, LogError>>,
+    work: JoinHandle<Result<Vec<PartitionRecords>, LogError>>,
 }
 
 impl EmbeddedSubscription {
@@ -64,13 +66,13 @@ impl EmbeddedSubscription {
         // In its place while it is waited for.
         let outcome = (&mut self.reading.insert(reading).work).await;
         let from = self.reading.take().map(|reading| reading.from).unwrap_or_default();
-        let mut records = blocked(outcome)?;
-        // What was started elsewhere or paused since is read again, when its time comes.
-        let open = self.open();
-        records.retain(|record| open.get(&record.at).is_some_and(|next| from.get(&record.at) == Some(next)));
-        for record in &records {
-            if let Some(next) = self.started.get_mut(&record.at) {
-                *next = record.offset.next();
+        let mut records = Vec::new();
+        for (at, more) in blocked(outcome)? {
+            // What was started elsewhere or paused since is read again, when its time comes.
+            let as_before = self.started.get(&at) == from.get(&at) && !self.paused.contains(&at);
+            if let Some(last) = more.last().filter(|_| as_before) {
+                self.started.insert(at, last.offset.next());
+                records.extend(more);
             }
         }
         Ok(records)
@@ -90,7 +92,8 @@ impl Reading {
             let share = DELIVERY_BYTES / open.len().max(1);
             let mut records = Vec::new();
             for (at, next) in open {
-                records.extend(store.read(&at, next, share)?);
+                let more = store.read(&at, next, share)?;
+                records.push((at, more));
             }
             Ok(records)
         });
