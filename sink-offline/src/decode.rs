@@ -67,7 +67,6 @@ pub(crate) fn decode(undecoded: Undecoded) -> Decoded {
     let mut values = Values::default();
     for record in &records {
         let partition = record.at.partition;
-        last.insert(partition, record.offset);
         if let Some(pushed) = rows.push_canonical(&table, record, &mut values) {
             tally.count(pushed);
             continue;
@@ -82,6 +81,9 @@ pub(crate) fn decode(undecoded: Undecoded) -> Decoded {
             }
             Err(error) => set_aside(&mut rows, &mut tally, record, &error.to_string()),
         }
+    }
+    for run in records.chunk_by(|one, next| one.at.partition == next.at.partition) {
+        last.extend(run.last().map(|record| (record.at.partition, record.offset)));
     }
     Decoded { table, opening, bytes, gathered: rows.finish(), last, marks, tally }
 }

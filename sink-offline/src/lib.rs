@@ -5,6 +5,7 @@
 
 mod bucket;
 mod buffer;
+mod builders;
 mod checkpoint;
 mod column;
 mod columns;

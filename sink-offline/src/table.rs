@@ -211,10 +211,11 @@ impl Table {
         let changes = taken.rows.rows as u64 - taken.tally.dead_letters;
         self.applied += changes;
         self.dead_letters += taken.tally.dead_letters;
+        let lags = histogram!(metric::SINK_LAG, "sink" => SINK, "table" => table.clone());
         for written in &taken.tally.written {
             let lag = wall.since(*written);
             self.lag.record(lag);
-            histogram!(metric::SINK_LAG, "sink" => SINK, "table" => table.clone()).record(lag.as_secs_f64());
+            lags.record(lag.as_secs_f64());
         }
         counter!(metric::SINK_COMMITS, "sink" => SINK, "table" => table.clone()).increment(1);
         counter!(metric::SINK_CHANGES, "sink" => SINK, "table" => table.clone()).increment(changes);

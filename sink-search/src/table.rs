@@ -201,10 +201,11 @@ impl Table {
         metrics::counter!(metric::SINK_CHANGES, &labels).increment(cut.changes);
         metrics::counter!(metric::SINK_COMMITS, &labels).increment(1);
         metrics::counter!(metric::TYPE_MISMATCHES, &labels).increment(applied.mismatches);
+        let lags = metrics::histogram!(metric::SINK_LAG, &labels);
         for written in &cut.written {
             let lag = now.since(*written);
             self.totals.lag.record(lag);
-            metrics::histogram!(metric::SINK_LAG, &labels).record(lag);
+            lags.record(lag);
         }
         for (operation, outcome) in cut.flush.operations.iter().zip(&applied.outcomes) {
             if let Outcome::Rejected(reason) = outcome {
