@@ -223,7 +223,7 @@ async fn metrics_show_what_an_operator_watches() {
         let complete = |sink: &&str| {
             shown.get(metric::COMPLETE_UNTIL).is_some_and(|all| all.values(&[("sink", label(sink))]).len() == 1)
         };
-        if SINKS.iter().all(|sink| complete(sink)) { Ok(shown) } else { Err(format!("{shown:?}")) }
+        if SINKS.iter().all(complete) { Ok(shown) } else { Err(format!("{shown:?}")) }
     })
     .await
     .unwrap();

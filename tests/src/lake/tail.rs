@@ -24,7 +24,7 @@ impl Tail {
     }
 
     /// The rows that the next commit brought; none where it only rewrote, `None` where there is no next commit yet.
-    pub fn next(&mut self) -> Result<Option<Vec<HistoryRow>>, Error> {
+    pub fn next_commit(&mut self) -> Result<Option<Vec<HistoryRow>>, Error> {
         let commit = self.folder.join("_delta_log").join(format!("{:020}.json", self.next));
         let text = match std::fs::read_to_string(&commit) {
             Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),

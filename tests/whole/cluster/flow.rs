@@ -83,7 +83,7 @@ impl Arrived {
 impl LakeRows {
     fn show(&mut self, round: &Round) -> Result<(), String> {
         for tail in &mut self.tails {
-            while let Some(rows) = tail.next().map_err(|error| error.to_string())? {
+            while let Some(rows) = tail.next_commit().map_err(|error| error.to_string())? {
                 self.newest.extend(rows.iter().filter(|row| round.0.contains_key(&row.key())).filter_map(shown_by));
             }
         }
