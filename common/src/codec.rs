@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
+use serde_json::error::Category;
 
 use crate::change::{Change, Op, ShardId, Source, StreamArn, TableName};
 use crate::clock::Timestamp;
@@ -32,9 +33,30 @@ pub enum DecodeError {
     #[error("envelope version {0} is not known to this release, which reads version {ENVELOPE_VERSION}")]
     UnknownVersion(u32),
     #[error("not an envelope: {0}")]
-    Malformed(#[from] serde_json::Error),
+    Malformed(Malformed),
     #[error("not an envelope: {0}")]
     Inconsistent(&'static str),
+}
+
+/// Where bytes stop being an envelope. The parser's own words would show what stands there, which may be private.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{what} at column {column} of line {line}")]
+pub struct Malformed {
+    what: &'static str,
+    line: usize,
+    column: usize,
+}
+
+impl From<serde_json::Error> for DecodeError {
+    fn from(error: serde_json::Error) -> Self {
+        let what = match error.classify() {
+            Category::Syntax => "no JSON",
+            Category::Data => "another value than expected",
+            Category::Eof => "it ends",
+            Category::Io => "it can't be read",
+        };
+        DecodeError::Malformed(Malformed { what, line: error.line(), column: error.column() })
+    }
 }
 
 #[derive(Serialize, Deserialize)]
@@ -241,6 +263,26 @@ mod tests {
         let mut deleted = change();
         deleted.op = Op::Delete;
         assert!(matches!(decode(&encode(&deleted)), Err(DecodeError::Inconsistent(_))));
+    }
+
+    #[test]
+    fn a_refusal_says_where_and_never_what_stands_there() {
+        let golden = include_str!("../golden/change-v1.json").trim_end();
+        for (was, is) in [
+            (r#""op":"u""#, r#""op":"secret""#),
+            (r#""v":1,"#, r#""v":"secret","#),
+            (r#"{"N":"1.0"}"#, r#"{"N":"secret"}"#),
+            (r#"{"N":"1.0"}"#, r#"{"secret":"1.0"}"#),
+            (r#""seq":"0"#, r#""seq":"secret0"#),
+            (r#""ts_ms":1700000000000"#, r#""ts_ms":"secret""#),
+            ("}}", "secret"),
+        ] {
+            let broken = golden.replacen(was, is, 1);
+            assert_ne!(broken, golden);
+            let refusal = decode(broken.as_bytes()).unwrap_err();
+            let texts = format!("{refusal} {refusal:?}");
+            assert!(texts.contains("column") && !texts.contains("secret"), "{texts}");
+        }
     }
 
     proptest::proptest! {

@@ -3,6 +3,7 @@
 // Everything here is a test; clippy's own allowance covers only functions that are marked so.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+mod canary;
 mod cluster;
 mod commands;
 mod deployment;

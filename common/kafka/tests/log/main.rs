@@ -3,8 +3,6 @@
 // Everything here is a test; clippy's own allowance covers only functions that are marked so.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
-// Tests of faults stop and freeze it too.
-#[allow(dead_code)]
 mod broker;
 mod conformance;
 mod faults;
