@@ -86,7 +86,10 @@ impl Spec {
     }
 
     fn check_setting(&self, name: &str, want: &Want, is: Option<&str>) -> Result<(), LogError> {
-        let is = is.unwrap_or("not set");
+        let Some(is) = is else {
+            let name = format!("{name} of topic {}", self.name);
+            return Err(LogError::Unavailable(format!("what {name} is set to is not known to the brokers yet")));
+        };
         match want {
             Want::Is(must) if is != *must => Err(self.mismatch(name, is, must)),
             // -1 is no limit.
@@ -125,7 +128,13 @@ async fn make_or_check(shared: &Shared, spec: &Spec) -> Result<LogId, LogError> 
         }
     };
     spec.check_shape(settings, &topic)?;
-    check_settings(shared, spec, timeout).await?;
+    loop {
+        match check_settings(shared, spec, timeout).await {
+            // A broker that has not heard of the topic names none of its settings.
+            Err(LogError::Unavailable(_)) if Instant::now() < deadline => sleep(Duration::from_millis(50)).await,
+            checked => break checked?,
+        }
+    }
     shared.clients.troubles.brokers_answer();
     Ok(LogId(topic.id))
 }
@@ -205,6 +214,8 @@ mod tests {
         );
         assert!(refused("retention.ms", "1000").ends_with("retention.ms is 1000, and has to be 604800000 or more"));
         spec.check_setting("retention.ms", wanted("retention.ms"), Some("-1")).unwrap();
+        let unheard = spec.check_setting("cleanup.policy", wanted("cleanup.policy"), None).unwrap_err();
+        assert!(matches!(unheard, LogError::Unavailable(_)), "{unheard}");
         let topic = Topic { id: String::new(), partitions: 3, replication: 3 };
         assert!(spec.check_shape(&settings, &topic).unwrap_err().to_string().contains("partitions is 3"));
     }
