@@ -159,7 +159,7 @@ async fn carry(mut client: impl Client, upstream: SocketAddr, state: &Mutex<Stat
         Fate::Answer(status, body) => answer(*status, body),
         Fate::Reset => return client.reset(),
         Fate::Items(withheld) => without(upstream, &head, &read, withheld).await?,
-        _ => ask(upstream, &head, &read).await?,
+        _ => closing(ask(upstream, &head, &read).await?),
     };
     match fate {
         Fate::DoneAndAnswer(status, body) => client.write_all(&self::answer(status, &body)).await?,
@@ -167,7 +167,7 @@ async fn carry(mut client: impl Client, upstream: SocketAddr, state: &Mutex<Stat
         Fate::DoneAndReset => return client.reset(),
         _ => client.write_all(&answer).await?,
     }
-    // The head has said that the connection ends.
+    // The answer has said that the connection ends.
     client.shutdown().await
 }
 
@@ -180,6 +180,14 @@ fn arrives(state: &Mutex<State>, head: &str, body: &[u8]) -> Fate {
     let fate = (state.rule)(&asked);
     state.asked.push(asked);
     fate
+}
+
+/// The server ends its connection without saying so in its answer.
+fn closing(mut answer: Vec<u8>) -> Vec<u8> {
+    if let Some(end) = answer.windows(2).position(|pair| pair == b"\r\n") {
+        answer.splice(end..end, b"\r\nconnection: close".iter().copied());
+    }
+    answer
 }
 
 fn answer(status: u16, body: &str) -> Vec<u8> {

@@ -216,6 +216,28 @@ async fn a_document_that_cannot_be_taken_is_no_loss_where_a_newer_one_is_there()
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_document_that_is_rejected_is_counted_as_a_dead_letter_and_holds_nothing_up() {
+    let Some(faulty) = Faulty::given(|settings| settings).await else { return };
+    let poison = json!({ "status": 400, "error": { "type": "mapper_parsing_exception" } });
+    faulty.proxy.rule(move |asked| match asked.has_documents() {
+        true => {
+            let held = asked.versions().iter().position(|version| *version == 2);
+            held.map_or(Fate::Pass, |at| Fate::Items([(at, poison.clone())].into()))
+        }
+        false => Fate::Pass,
+    });
+    let folder = tempfile::tempdir().unwrap();
+    let mut feed = feed(folder.path()).await;
+    let running = run(feed.log.clone(), Arc::new(faulty.index.clone()), pipeline::settings(), clock());
+    feed.write((1..=3).map(|version| (item(&format!("k{version}"), "1", &[]), version, true)).collect()).await;
+    feed.mark(1).await;
+    let progress = running.complete_until(1).await;
+    assert_eq!((progress.applied, progress.dead_letters), (3, 1));
+    assert_eq!(all(&faulty.direct).await.total, 2);
+    running.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn an_item_that_is_refused_for_long_holds_the_progress_and_no_other_item() {
     let Some(faulty) = Faulty::given(|settings| settings).await else { return };
     let refused = json!({ "status": 429, "error": { "type": "rejected_execution_exception" } });
