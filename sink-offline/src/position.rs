@@ -36,9 +36,13 @@ pub fn is_ours(app_id: &str) -> bool {
 }
 
 fn log_of(app_id: &str) -> Option<&str> {
+    partition_of(app_id).map(|(log, _)| log)
+}
+
+/// The log and the partition that one of our app ids speaks of.
+fn partition_of(app_id: &str) -> Option<(&str, &str)> {
     let rest = app_id.strip_prefix(PREFIX)?;
-    let rest = rest.strip_suffix(COMPLETE).unwrap_or(rest);
-    rest.rsplit_once('/').map(|(log, _)| log)
+    rest.strip_suffix(COMPLETE).unwrap_or(rest).rsplit_once('/')
 }
 
 /// The table's `txn` versions by app id.
@@ -57,6 +61,18 @@ pub fn stored_complete(txns: &Txns, log: &LogId, partition: u16) -> Option<Times
 /// The time up to which the whole table is complete: the smallest over its partitions, none while one has not spoken.
 pub fn complete_until(txns: &Txns, log: &LogId, partitions: u16) -> Option<Timestamp> {
     (0..partitions).map(|partition| stored_complete(txns, log, partition)).min().flatten()
+}
+
+/// The same for a reader, who has the table alone: of every log that wrote it, each by itself, so that what one log said
+/// of a partition never stands for another's. Without `partitions`, of those that the table has heard of.
+pub fn complete_by_table(txns: &Txns, partitions: Option<u16>) -> Option<Timestamp> {
+    let mut logs: BTreeMap<&str, u16> = BTreeMap::new();
+    for (log, partition) in txns.keys().filter_map(|app_id| partition_of(app_id)) {
+        let heard_of = logs.entry(log).or_default();
+        *heard_of = partition.parse::<u16>().map_or(*heard_of, |at| at.saturating_add(1).max(*heard_of));
+    }
+    let of = |(log, heard_of)| complete_until(txns, &LogId(String::from(log)), partitions.unwrap_or(heard_of));
+    logs.into_iter().map(of).min().flatten()
 }
 
 /// Where reading goes on.
@@ -176,6 +192,24 @@ mod tests {
             (*partition, Step { before: before.map(Offset), last: Offset(*last) })
         };
         Moves { steps: steps.iter().map(step).collect(), complete: BTreeMap::new() }
+    }
+
+    #[test]
+    fn what_one_log_said_of_a_partition_never_stands_for_another_log() {
+        let mut txns = Txns::new();
+        assert_eq!(complete_by_table(&txns, Some(2)), None);
+        for (app_id, version) in [("a/0", 5), ("a/0/complete", 900), ("a/1", 2), ("a/1/complete", 700)] {
+            txns.insert(format!("{PREFIX}{app_id}"), version);
+        }
+        txns.insert("spark".into(), 1);
+        assert_eq!(complete_by_table(&txns, Some(2)), Some(Timestamp::from_millis(700)));
+        assert_eq!(complete_by_table(&txns, Some(3)), None, "a partition has not spoken");
+        // As many have spoken as there are, but not of one log.
+        txns.insert(format!("{PREFIX}b/0"), 1);
+        txns.insert(format!("{PREFIX}b/0/complete"), 800);
+        assert_eq!(complete_by_table(&txns, Some(2)), None);
+        txns.insert(format!("{PREFIX}b/1/complete"), 950);
+        assert_eq!(complete_by_table(&txns, Some(2)), Some(Timestamp::from_millis(700)));
     }
 
     #[test]

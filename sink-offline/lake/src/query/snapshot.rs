@@ -6,6 +6,7 @@ use headwater_common::change::TableName;
 use headwater_common::clock::Timestamp;
 use headwater_sink_offline::commit::PARTITIONS_PROPERTY;
 use headwater_sink_offline::lake::{Lake, TableLocation};
+use headwater_sink_offline::position::complete_by_table;
 
 use crate::current::{SOURCE_PROPERTY, source_version};
 use crate::error::Error;
@@ -76,24 +77,11 @@ impl Snapshot {
     }
 }
 
-/// The smallest completeness over the partitions that the table has heard of; none while one of them has not spoken.
+/// The smallest completeness over the partitions; none while one of them has not spoken.
 pub fn complete_until(history: &TableState) -> Option<Timestamp> {
-    // Where the table says how many partitions its log has, each of them must have spoken.
-    let partitions = history.property(PARTITIONS_PROPERTY).and_then(|partitions| partitions.parse::<usize>().ok());
-    let spoken = history.txns.keys().filter(|app| app.starts_with("headwater/") && app.ends_with("/complete")).count();
-    if partitions.is_some_and(|partitions| spoken < partitions) {
-        return None;
-    }
-    let mut smallest: Option<Timestamp> = None;
-    for app in history.txns.keys() {
-        let Some(partition) = app.strip_prefix("headwater/").map(|rest| rest.trim_end_matches("/complete")) else {
-            continue;
-        };
-        let complete = history.txn(&format!("headwater/{partition}/complete"))?;
-        let complete = Timestamp::from_millis(complete);
-        smallest = Some(smallest.map_or(complete, |smallest| smallest.min(complete)));
-    }
-    smallest
+    // A table of an earlier release does not say how many partitions its log has.
+    let partitions = history.property(PARTITIONS_PROPERTY).and_then(|partitions| partitions.parse().ok());
+    complete_by_table(&history.txns, partitions)
 }
 
 #[cfg(test)]
