@@ -101,6 +101,16 @@ fn id(partition: u16) -> String {
 }
 
 impl Core {
+    /// Up to when the table is complete. Where the first partitions have not spoken it is not, and the others are not
+    /// asked for: a search must not cost a read of every partition that there could be.
+    pub(super) async fn read_complete_until(&self, making: &Making) -> Result<Option<Timestamp>, IndexError> {
+        let known = making.held.lock().values().map(|held| held.note.of).max().unwrap_or(0);
+        if known == 0 && self.read_notes(making, 0..AT_FIRST).await?.is_empty() {
+            return Ok(None);
+        }
+        Ok(self.read_progress(making).await?.complete_until())
+    }
+
     /// All partitions' progress, as it is stored now and whether searches see it or not.
     pub(super) async fn read_progress(&self, making: &Making) -> Result<Progress, IndexError> {
         let of = making.held.lock().values().map(|held| held.note.of).max().unwrap_or(0);

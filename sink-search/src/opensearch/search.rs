@@ -80,7 +80,7 @@ impl Core {
     pub(super) async fn find(&self, making: &Making, search: &Search) -> Result<Answer, SearchError> {
         search.check(&self.mapping)?;
         // Read before the documents, so that it is never later than they are: it is written once they are visible.
-        let as_of = self.read_progress(making).await?.complete_until();
+        let as_of = self.read_complete_until(making).await?;
         let dsl = Dsl { mapping: &self.mapping, layout: &making.layout };
         let body = json!({ "query": dsl.filter(&search.query)?, "sort": dsl.sort(search)?, "track_total_hits": true });
         let mut paging = Paging { search, body, total: 0, hits: Vec::new(), bytes: 0 };
