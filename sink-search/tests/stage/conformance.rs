@@ -17,6 +17,27 @@ use proptest::prelude::*;
 
 use crate::generate::{delete, item, key, n, number, put, s};
 
+/// Hands the names of all promises, each a function here, to the macro that makes tests of them for one implementation.
+macro_rules! promises {
+    ($conforms:ident) => {
+        $conforms!(
+            only_a_larger_version_is_taken,
+            a_batch_brings_the_newest_of_a_key_in_whatever_order,
+            a_delete_sticks,
+            progress_comes_with_the_data_and_never_goes_back,
+            a_flush_that_is_repeated_changes_nothing,
+            a_scan_gives_every_document_once_in_key_order,
+            pages_have_no_gaps_and_no_doubles,
+            missing_values_are_last_in_either_direction,
+            an_item_comes_back_as_it_was_written,
+            keys_that_dynamodb_tells_apart_are_apart,
+            only_tombstones_past_their_time_are_purged,
+            what_a_type_cannot_answer_is_refused,
+        );
+    };
+}
+pub(crate) use promises;
+
 pub fn progress(next: u64, complete: i64) -> Progress {
     let reached = PartitionProgress { next: Offset(next), complete_until: Some(Timestamp::from_millis(complete)) };
     Progress { log: Some(LogId("log".into())), of: 1, partitions: [(0, reached)].into() }

@@ -11,7 +11,7 @@ use rand::rngs::StdRng;
 use serde_json::{Value, json};
 
 use crate::cluster::Cluster;
-use crate::conformance::{self, all, apply, progress, scan_all};
+use crate::conformance::{self, all, apply, progress, promises, scan_all};
 use crate::differential;
 use crate::generate::{delete, entity, item, n, put, random_item, random_query, random_sort, s};
 
@@ -25,20 +25,7 @@ macro_rules! conforms {
     )*};
 }
 
-conforms!(
-    only_a_larger_version_is_taken,
-    a_batch_brings_the_newest_of_a_key_in_whatever_order,
-    a_delete_sticks,
-    progress_comes_with_the_data_and_never_goes_back,
-    a_flush_that_is_repeated_changes_nothing,
-    a_scan_gives_every_document_once_in_key_order,
-    pages_have_no_gaps_and_no_doubles,
-    missing_values_are_last_in_either_direction,
-    an_item_comes_back_as_it_was_written,
-    keys_that_dynamodb_tells_apart_are_apart,
-    only_tombstones_past_their_time_are_purged,
-    what_a_type_cannot_answer_is_refused,
-);
+promises!(conforms);
 
 #[test]
 fn any_order_converges_to_the_newest() {
