@@ -70,18 +70,9 @@ impl Dev {
         self.data.join("lake")
     }
 
-    /// Folds history into current once more, as maintenance does. The stack must be stopped.
+    /// The stack must be stopped.
     pub async fn fold(&self) {
-        let maintenance = Maintenance {
-            lake: Lake::local(&self.lake()).unwrap(),
-            entities: self.entities.clone(),
-            settings: Settings::default(),
-            clock: std::sync::Arc::new(SystemClock),
-            health: Health::default(),
-        };
-        for table in self.tables() {
-            maintenance.run_once(&table).await.unwrap();
-        }
+        fold(&Lake::local(&self.lake()).unwrap(), &self.entities).await;
     }
 
     /// Every document and tombstone of every index.
@@ -125,4 +116,18 @@ pub fn headwater(arguments: &[&str], environment: &BTreeMap<&str, &str>) -> Outp
 
 pub fn now() -> headwater_common::clock::Timestamp {
     SystemClock.now()
+}
+
+/// Folds history into current once more, as maintenance does.
+pub async fn fold(lake: &Lake, entities: &[Entity]) {
+    let maintenance = Maintenance {
+        lake: lake.clone(),
+        entities: entities.to_vec(),
+        settings: Settings::default(),
+        clock: std::sync::Arc::new(SystemClock),
+        health: Health::default(),
+    };
+    for entity in entities {
+        maintenance.run_once(&entity.table()).await.unwrap();
+    }
 }

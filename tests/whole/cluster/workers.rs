@@ -4,10 +4,8 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use headwater_common::change::TableName;
-use headwater_common::clock::{SystemClock, Timestamp};
+use headwater_common::clock::Timestamp;
 use headwater_common::definition::Entity;
-use headwater_common::health::Health;
-use headwater_lake::maintain::{Maintenance, Settings};
 use headwater_lake::query::LakeReader;
 use headwater_sdk::FeatureStore;
 use headwater_sink_offline::{Lake, S3};
@@ -22,7 +20,7 @@ use serde_json::json;
 
 use super::PATIENCE;
 use super::flow::Flow;
-use crate::stack::{BINARY, documents};
+use crate::stack::{BINARY, documents, fold};
 
 /// Workers of each stage.
 const EACH: usize = 2;
@@ -237,16 +235,7 @@ impl Cluster {
     }
 
     pub async fn fold(&self) {
-        let maintenance = Maintenance {
-            lake: self.lake.clone(),
-            entities: self.entities.clone(),
-            settings: Settings::default(),
-            clock: std::sync::Arc::new(SystemClock),
-            health: Health::default(),
-        };
-        for table in self.tables() {
-            maintenance.run_once(&table).await.unwrap();
-        }
+        fold(&self.lake, &self.entities).await;
     }
 
     pub async fn index_documents(&self) -> Vec<IndexDocument> {
