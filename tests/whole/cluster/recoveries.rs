@@ -11,6 +11,8 @@ pub struct Recovery {
     pub fault: Fault,
     /// From the strike until what was written right after it was in lake and index.
     pub back: Arrived,
+    /// How much of that the store took to take those writes.
+    pub writing: Duration,
     /// From a write after everything was whole again until it was there.
     pub after: Arrived,
 }
@@ -31,18 +33,22 @@ impl Recoveries {
     fn of(&self, fault: Fault) -> Vec<Duration> {
         self.0.iter().filter(|recovery| recovery.fault == fault).map(|recovery| recovery.back.both()).collect()
     }
+
+    fn writing(&self) -> Vec<Duration> {
+        self.0.iter().map(|recovery| recovery.writing).collect()
+    }
 }
 
 impl fmt::Display for Recovery {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Recovery { fault, back, after } = self;
+        let Recovery { fault, back, writing, after } = self;
         write!(
             f,
             "{fault}: back in the lake after {}, in the index after {}",
             seconds(back.lake),
             seconds(back.index)
         )?;
-        write!(f, "; then {} and {}", seconds(after.lake), seconds(after.index))
+        write!(f, ", {} of it to write; then {} and {}", seconds(*writing), seconds(after.lake), seconds(after.index))
     }
 }
 
@@ -52,6 +58,7 @@ impl fmt::Display for Recoveries {
         for fault in Fault::all() {
             line(f, &fault.to_string(), self.of(fault))?;
         }
+        line(f, "writing the probes, all faults", self.writing())?;
         line(f, "every killed worker", Role::ALL.into_iter().flat_map(|role| self.of(Fault::Kill(role))).collect())
     }
 }

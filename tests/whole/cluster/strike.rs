@@ -55,14 +55,16 @@ async fn survive(
         // A fault that failed to strike tells so itself.
         let Ok(struck) = struck.await else { return Ok(None) };
         let round = probes.write().await?;
-        flow.arrival(&round, struck).await.map(Some)
+        let writing = struck.elapsed();
+        let back = flow.arrival(&round, struck).await?;
+        Ok(Some((back, writing)))
     };
     let ((), back) = tokio::try_join!(carried, back)?;
     cluster.ready().await?;
     let round = probes.write().await?;
     let after = flow.arrival(&round, Instant::now()).await?;
-    let back = back.ok_or_else(|| Error::process(planned.fault.to_string(), "the fault never struck"))?;
-    Ok(Recovery { fault: planned.fault, back, after })
+    let (back, writing) = back.ok_or_else(|| Error::process(planned.fault.to_string(), "the fault never struck"))?;
+    Ok(Recovery { fault: planned.fault, back, writing, after })
 }
 
 /// The whole fault, its end included. Says when it has struck.
