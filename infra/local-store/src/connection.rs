@@ -7,7 +7,8 @@
 //!   loses nothing that it acknowledged, since the operating system holds the written pages. A power cut or a crash of
 //!   the operating system may lose the newest commits; the file stays consistent.
 //! - a larger page cache and rarer checkpoints: the pages that every write touches are written back once for many
-//!   commits rather than once for each few.
+//!   commits rather than once for each few, and beside the server ([`write_back`]), which SQLite would otherwise let
+//!   wait for the disk within a commit.
 
 use std::path::Path;
 use std::sync::OnceLock;
@@ -18,10 +19,12 @@ use rusqlite::Connection;
 
 /// The name of the store's file in its folder, and what tells its connections from those of other SQLite users.
 pub(crate) const FILE_NAME: &str = "headwater-local-store.sqlite";
-/// Pages of the write-ahead log after which a commit writes them back: 16 MiB.
-const CHECKPOINT_PAGES: u32 = 4_096;
+/// Pages of the write-ahead log after which it begins anew as soon as all are written back: 64 MiB.
+const RESTART_PAGES: i64 = 16_384;
+/// Pages after which a commit writes them back by itself, should nobody else do: 256 MiB.
+const CHECKPOINT_PAGES: u32 = 65_536;
 /// Longer write-ahead logs are cut to this size after a checkpoint, bytes.
-const WAL_LIMIT: u64 = 64 << 20;
+const WAL_LIMIT: u64 = 128 << 20;
 /// How long the housekeeping waits for the server's write to end.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 
@@ -63,10 +66,51 @@ pub(crate) fn open(file: &Path) -> rusqlite::Result<Connection> {
     Ok(connection)
 }
 
+/// Writes the pages of the write-ahead log back to the file, without holding up the server. A long log begins anew, for
+/// which the server's next write waits a few milliseconds; a server that never rests would let it grow for ever.
+pub(crate) fn write_back(connection: &Connection) -> rusqlite::Result<()> {
+    let pages = |mode| connection.query_row(&format!("PRAGMA wal_checkpoint({mode})"), [], |row| row.get::<_, i64>(1));
+    if pages("PASSIVE")? >= RESTART_PAGES {
+        pages("RESTART")?;
+    }
+    Ok(())
+}
+
 /// Makes the file, if it is new, with what can only be chosen before its first table: that freed pages can be given
 /// back to the operating system in small steps.
 pub(crate) fn create(file: &Path) -> rusqlite::Result<()> {
     let connection = open(file)?;
     connection.pragma_update(None, "auto_vacuum", "INCREMENTAL")?;
     connection.pragma_update(None, "journal_mode", "WAL")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_long_log_is_written_back_and_begins_anew() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join(FILE_NAME);
+        create(&file).unwrap();
+        let server = open(&file).unwrap();
+        server.pragma_update(None, "wal_autocheckpoint", 0).unwrap();
+        server.execute_batch("CREATE TABLE items (id INTEGER PRIMARY KEY, value BLOB)").unwrap();
+        let write = |id: i64, bytes: usize| {
+            server.execute("INSERT OR REPLACE INTO items VALUES (?1, ?2)", (id, vec![1_u8; bytes])).unwrap()
+        };
+        const ROW: usize = 1 << 20;
+        for id in 0..RESTART_PAGES * 4096 / ROW as i64 + 1 {
+            write(id, ROW);
+        }
+        let beside = open(&file).unwrap();
+        let log = |connection: &Connection| {
+            connection.query_row("PRAGMA wal_checkpoint(PASSIVE)", [], |row| row.get::<_, i64>(1)).unwrap()
+        };
+        write_back(&beside).unwrap();
+        write(0, 1);
+        assert!(log(&beside) < 100, "the log goes on where it was");
+        let rows: i64 = server.query_row("SELECT COUNT(*) FROM items", [], |row| row.get(0)).unwrap();
+        assert_eq!(rows, RESTART_PAGES * 4096 / ROW as i64 + 1);
+    }
 }

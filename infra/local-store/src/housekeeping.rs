@@ -1,10 +1,12 @@
-//! What DynamoDB does by itself and dynoxide does not: old stream records and expired items go.
+//! What DynamoDB does by itself and dynoxide does not: old stream records and expired items go. And what dynoxide would
+//! do while a client waits: the write-ahead log is written back.
 //!
 //! One loop, one piece of work at a time, each short. Trouble is said on the health board, logged when it begins and
 //! when it ends, and tried again; it never stops the server.
 
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use dynoxide::Database;
 use headwater_common::failure::Kind;
@@ -20,6 +22,8 @@ use crate::{PART, connection, trim};
 
 /// The share of the time that trimming may hold the store, one in so many.
 const TRIM_SHARE: u32 = 4;
+/// Pages that many writes touch are written back once for all of them.
+const WRITE_BACK_EVERY: Duration = Duration::from_secs(2);
 /// The share of the time that sweeps may take.
 const SWEEP_SHARE: u32 = 20;
 
@@ -31,6 +35,7 @@ pub(crate) struct Housekeeping {
     settings: Settings,
     environment: Environment,
     stop: CancellationToken,
+    write_back_at: Instant,
     trim_at: Instant,
     sweep_at: Instant,
     trouble: Trouble,
@@ -40,6 +45,7 @@ pub(crate) struct Housekeeping {
 /// What went wrong last with each kind of work; empty when it works.
 #[derive(Default)]
 struct Trouble {
+    write_back: Option<String>,
     trim: Option<String>,
     sweep: Option<String>,
 }
@@ -68,6 +74,7 @@ impl Housekeeping {
             settings: settings.clone(),
             environment,
             stop,
+            write_back_at: now,
             trim_at: now,
             sweep_at: now,
             trouble: Trouble::default(),
@@ -81,11 +88,44 @@ impl Housekeeping {
             tokio::select! {
                 biased;
                 () = stop.cancelled() => return,
+                () = tokio::time::sleep_until(self.write_back_at) => {
+                    self.write_back().await;
+                    continue;
+                }
                 () = tokio::time::sleep_until(self.sweep_at) => self.sweep().await,
                 () = tokio::time::sleep_until(self.trim_at) => self.trim().await,
             }
             self.environment.health.publish(PART, &self.done);
         }
+    }
+
+    async fn write_back(&mut self) {
+        let written = self.on_file(|connection| Ok(connection::write_back(connection)?)).await;
+        self.write_back_at = Instant::now() + WRITE_BACK_EVERY;
+        let after = written.err().map(|error| describe("writing back", &error));
+        let before = std::mem::replace(&mut self.trouble.write_back, after.clone());
+        if before != after {
+            self.tell(before, after);
+        }
+    }
+
+    /// Works on the connection beside the server's, apart from its thread.
+    async fn on_file<T: Send + 'static>(
+        &mut self,
+        work: impl FnOnce(&Connection) -> Result<T, Error> + Send + 'static,
+    ) -> Result<T, Error> {
+        let (known, file) = (self.connection.take(), self.file.clone());
+        let opened = move || {
+            let connection = match known {
+                Some(connection) => connection,
+                None => connection::open(&file)?,
+            };
+            let done = work(&connection)?;
+            Ok((connection, done))
+        };
+        let (connection, done) = apart(opened).await?;
+        self.connection = Some(connection);
+        Ok(done)
     }
 
     async fn trim(&mut self) {
@@ -106,21 +146,14 @@ impl Housekeeping {
     }
 
     async fn trim_step(&mut self) -> Result<(u64, u64), Error> {
-        let (known, file) = (self.connection.take(), self.file.clone());
         let before = self.environment.clock.now().minus(self.settings.stream_retention());
         let readers = Arc::clone(&self.environment.readers);
-        let step = move || -> Result<_, Error> {
-            let connection = match known {
-                Some(connection) => connection,
-                None => connection::open(&file)?,
-            };
-            let records = trim::step(&connection, before, readers.as_ref())?;
-            let pages = if records == 0 { trim::give_back(&connection)? } else { 0 };
-            Ok((connection, records as u64, pages))
-        };
-        let (connection, records, pages) = apart(step).await?;
-        self.connection = Some(connection);
-        Ok((records, pages))
+        self.on_file(move |connection| {
+            let records = trim::step(connection, before, readers.as_ref())?;
+            let pages = if records == 0 { trim::give_back(connection)? } else { 0 };
+            Ok((records as u64, pages))
+        })
+        .await
     }
 
     async fn sweep(&mut self) {
@@ -144,7 +177,8 @@ impl Housekeeping {
             _ => {}
         }
         let (health, now) = (&self.environment.health, self.environment.clock.now());
-        match self.trouble.trim.as_ref().or(self.trouble.sweep.as_ref()) {
+        let trouble = [&self.trouble.write_back, &self.trouble.trim, &self.trouble.sweep];
+        match trouble.into_iter().flatten().next() {
             Some(reason) => health.not_ready(PART, reason, now),
             None => health.ready(PART, now),
         }
