@@ -13,7 +13,7 @@ pub fn load(path: &Path) -> Result<Vec<Entity>, Failure> {
 
 /// The entity of that table or name.
 pub fn named(entities: Vec<Entity>, name: &str) -> Result<Entity, Failure> {
-    let known: Vec<String> = entities.iter().map(|entity| entity.table().0).collect();
+    let known: Vec<String> = entities.iter().map(|entity| entity.table().to_string()).collect();
     entities.into_iter().find(|entity| entity.table().as_str() == name || entity.entity == name).ok_or_else(|| {
         Failure::usage(format!("there is no table {name:?}")).remedy(format!("one of {}", known.join(", ")))
     })

@@ -1,6 +1,7 @@
 //! One change of one item: the contract between ingest and the sinks.
 
 use std::fmt;
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
@@ -14,11 +15,11 @@ macro_rules! name_type {
         $(#[$doc])*
         #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
         #[serde(transparent)]
-        pub struct $name(pub String);
+        pub struct $name(Arc<str>);
 
         impl $name {
-            pub fn new(text: impl Into<String>) -> Self {
-                $name(text.into())
+            pub fn new(text: impl AsRef<str>) -> Self {
+                $name(Arc::from(text.as_ref()))
             }
 
             pub fn as_str(&self) -> &str {

@@ -190,7 +190,7 @@ fn into_change(envelope: Envelope<'_>) -> Result<Change, DecodeError> {
     }
     let source = envelope.source;
     Ok(Change {
-        table: TableName(source.table.into_owned()),
+        table: TableName::new(source.table),
         key: ItemKey { partition, sort },
         op: envelope.op,
         version: envelope.version,
@@ -199,9 +199,9 @@ fn into_change(envelope: Envelope<'_>) -> Result<Change, DecodeError> {
         before: envelope.before.map(Cow::into_owned),
         changed: envelope.changed.map(Cow::into_owned),
         source: Source {
-            stream: StreamArn(source.stream.into_owned()),
+            stream: StreamArn::new(source.stream),
             generation: source.generation,
-            shard: ShardId(source.shard.into_owned()),
+            shard: ShardId::new(source.shard),
             sequence: source.seq,
             event_id: source.event_id.into_owned(),
             identity: source.identity.map(Cow::into_owned),

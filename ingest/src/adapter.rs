@@ -52,7 +52,7 @@ impl Streams for AwsStreams {
         let Some(description) = answer.table else { return Err(incomplete("DescribeTable", "a table")) };
         // The last stream's ARN stays in the description after the stream was switched off.
         let enabled = description.stream_specification.is_some_and(|stream| stream.stream_enabled);
-        let stream = description.latest_stream_arn.filter(|_| enabled).map(StreamArn);
+        let stream = description.latest_stream_arn.filter(|_| enabled).map(StreamArn::new);
         let elements = description.key_schema.unwrap_or_default().into_iter();
         let keys = key_schema(elements.map(|element| (element.attribute_name, element.key_type.as_str().to_owned())));
         keys.map(|keys| SourceTable { stream, keys }).ok_or_else(|| incomplete("DescribeTable", "keys"))
@@ -115,7 +115,7 @@ fn page(description: StreamDescription) -> Result<StreamPage, StreamError> {
         other => ViewType::Unfit(other.map_or_else(String::new, |view| view.as_str().to_owned())),
     };
     let shards = description.shards.unwrap_or_default().into_iter().map(listed).collect::<Result<_, _>>()?;
-    let next = description.last_evaluated_shard_id.filter(|shard| !shard.is_empty()).map(ShardId);
+    let next = description.last_evaluated_shard_id.filter(|shard| !shard.is_empty()).map(ShardId::new);
     Ok(StreamPage { status, view, keys, shards, next })
 }
 
@@ -134,8 +134,8 @@ fn key_schema(elements: impl Iterator<Item = (String, String)>) -> Option<KeySch
 
 fn listed(shard: sdk::Shard) -> Result<ListedShard, StreamError> {
     const CALL: &str = "DescribeStream";
-    let id = shard.shard_id.map(ShardId).ok_or_else(|| incomplete(CALL, "a shard's id"))?;
+    let id = shard.shard_id.map(ShardId::new).ok_or_else(|| incomplete(CALL, "a shard's id"))?;
     let first = shard.sequence_number_range.and_then(|range| range.starting_sequence_number);
     let first = first.and_then(|sequence| SequenceNumber::parse(&sequence).ok());
-    Ok(ListedShard { id, parent: shard.parent_shard_id.map(ShardId), first })
+    Ok(ListedShard { id, parent: shard.parent_shard_id.map(ShardId::new), first })
 }

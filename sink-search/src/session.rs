@@ -68,7 +68,7 @@ impl Session<'_> {
         let Some(table) = self.tables.get_mut(&at.table) else { return };
         let entry = codec::decode(&value)
             .inspect_err(|error| {
-                metrics::counter!(metric::DEAD_LETTERS, "sink" => SINK, "table" => at.table.0.clone()).increment(1);
+                metrics::counter!(metric::DEAD_LETTERS, "sink" => SINK, "table" => at.table.to_string()).increment(1);
                 tracing::warn!(%at, %offset, %error, "a record can't be decoded and is left out of the search index");
             })
             .ok();

@@ -197,7 +197,7 @@ impl Table {
     fn count(&mut self, table: &TableName, cut: &Cut, applied: &Applied, now: Timestamp) {
         self.totals.applied += cut.changes;
         self.totals.dead_letters += cut.dead_letters;
-        let labels = [("sink", SINK.to_owned()), ("table", table.0.clone())];
+        let labels = [("sink", SINK.to_owned()), ("table", table.to_string())];
         metrics::counter!(metric::SINK_CHANGES, &labels).increment(cut.changes);
         metrics::counter!(metric::SINK_COMMITS, &labels).increment(1);
         metrics::counter!(metric::TYPE_MISMATCHES, &labels).increment(applied.mismatches);
@@ -227,7 +227,7 @@ impl Table {
 
     /// How far the table is.
     pub fn gauge(&self, name: &TableName) {
-        let labels = [("sink", SINK.to_owned()), ("table", name.0.clone())];
+        let labels = [("sink", SINK.to_owned()), ("table", name.to_string())];
         metrics::gauge!(metric::SINK_BEHIND, &labels).set(self.behind as f64);
         if let Some(complete) = self.durable.complete_until() {
             metrics::gauge!(metric::COMPLETE_UNTIL, &labels).set(complete.as_millis() as f64 / 1000.0);

@@ -131,12 +131,12 @@ async fn all_of_stopped(
 
 fn chosen(entities: Vec<Entity>, tables: &[String]) -> Result<Vec<Entity>, Failure> {
     if let Some(unknown) = tables.iter().find(|name| !entities.iter().any(|entity| entity.table().as_str() == *name)) {
-        let known: Vec<_> = entities.iter().map(|entity| entity.table().0).collect();
+        let known: Vec<_> = entities.iter().map(|entity| entity.table().to_string()).collect();
         return Err(
             Failure::usage(format!("there is no table {unknown:?}")).remedy(format!("one of {}", known.join(", ")))
         );
     }
-    Ok(entities.into_iter().filter(|entity| tables.is_empty() || tables.contains(&entity.table().0)).collect())
+    Ok(entities.into_iter().filter(|entity| tables.is_empty() || tables.iter().any(|table| entity.table().as_str() == table)).collect())
 }
 
 fn print(format: Format, report: &Report) -> Result<(), Failure> {
