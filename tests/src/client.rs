@@ -12,7 +12,7 @@ use aws_sdk_dynamodb::types::{
     StreamSpecification, StreamViewType, TimeToLiveSpecification,
 };
 use aws_smithy_types::retry::RetryConfig;
-use headwater_common::definition::{Entity, KeyAttribute, KeyType};
+use headwater_common::definition::{Entity, KeyAttribute, KeyDefinition, KeyType};
 
 use crate::error::Error;
 
@@ -31,6 +31,22 @@ pub fn at(endpoint: &str) -> Client {
         .timeout_config(timeouts)
         .build();
     Client::from_conf(config)
+}
+
+/// Of a table whose key is one string, and of which nothing else is said.
+pub fn keyed(table: &str, key: &str) -> Entity {
+    Entity {
+        entity: table.to_owned(),
+        table: None,
+        description: String::new(),
+        owner: String::new(),
+        alert: String::new(),
+        key: KeyDefinition { partition: KeyAttribute { name: key.to_owned(), key_type: KeyType::String }, sort: None },
+        event_time: None,
+        write_time: None,
+        ttl: None,
+        features: Vec::new(),
+    }
 }
 
 /// Makes the entity's table with its stream and time to live, unless it is there.

@@ -1,9 +1,7 @@
 //! Real servers for tests, by the addresses that `infra/servers/up` exports.
 //!
-//! A test that needs one asks here and ends where it gets none. That is said on standard error, and in the file that
-//! `SKIPPED_TESTS` names, so that `.ci/test` can count; with `REQUIRE_SERVERS=1` it fails instead.
+//! A test that needs one asks here and ends where it gets none, which it says; with `REQUIRE_SERVERS=1` it fails instead.
 
-use std::io::Write as _;
 use std::net::SocketAddr;
 use std::path::Path;
 use std::time::Duration;
@@ -12,6 +10,7 @@ use tokio::process::Command;
 
 use crate::error::Error;
 use crate::http;
+use crate::skip::skipped;
 
 /// DynamoDB Local.
 #[derive(Clone, Debug)]
@@ -71,17 +70,6 @@ fn address(variable: &str) -> Option<String> {
     }
     skipped(&reason);
     None
-}
-
-/// Not by `eprintln!`, whose text is kept from who runs a test that passes.
-fn skipped(reason: &str) {
-    let test = std::thread::current().name().unwrap_or("a test").to_owned();
-    writeln!(std::io::stderr(), "skipped: {reason}: {test}").ok();
-    if let Some(list) = std::env::var_os("SKIPPED_TESTS") {
-        let file = std::fs::OpenOptions::new().create(true).append(true).open(list);
-        // One write, so that tests side by side do not mix their lines.
-        file.and_then(|mut file| file.write_all(format!("{test}: {reason}\n").as_bytes())).ok();
-    }
 }
 
 impl DynamoDb {

@@ -2,43 +2,20 @@
 //! itself, with nothing lost.
 
 use std::path::Path;
-use std::process::Command;
 use std::time::Duration;
 
 use headwater_tests::http;
 use headwater_tests::process::Process;
+use headwater_tests::small_disk::SmallDisk;
 use headwater_tests::workload::{Settings, Workload, seed_or};
-use headwater_tests::{check::Expected, client, run, wait, writer::Writer};
+use headwater_tests::{check::Expected, client, run, skip, wait, writer::Writer};
 
 use crate::stack::{Dev, PATIENCE, SINKS, now};
-
-/// A file system of a fixed size, which only root can mount.
-struct SmallDisk(tempfile::TempDir);
-
-impl SmallDisk {
-    fn mount(megabytes: usize) -> Option<SmallDisk> {
-        let folder = tempfile::tempdir().unwrap();
-        let size = format!("size={megabytes}m");
-        let mounted = Command::new("mount").args(["-t", "tmpfs", "-o", &size, "tmpfs"]).arg(folder.path()).output();
-        mounted.is_ok_and(|output| output.status.success()).then_some(SmallDisk(folder))
-    }
-
-    fn path(&self) -> &Path {
-        self.0.path()
-    }
-}
-
-impl Drop for SmallDisk {
-    fn drop(&mut self) {
-        Command::new("umount").arg("--lazy").arg(self.0.path()).output().ok();
-    }
-}
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_full_disk_stops_the_stack_loudly_and_room_lets_it_go_on() {
     let Some(disk) = SmallDisk::mount(400) else {
-        eprintln!("skipped: mounting a small file system needs root");
-        return;
+        return skip::skipped("mounting a small file system needs root");
     };
     let logs = tempfile::tempdir().unwrap();
     let workload = Workload::new(Settings { seed: seed_or(5), large_share: 0.0, ..Settings::default() });

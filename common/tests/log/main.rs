@@ -6,5 +6,5 @@
 mod embedded;
 mod full_disk;
 mod kills;
-#[path = "../../../tests/whole/small_disk.rs"]
+#[path = "../../../tests/src/small_disk.rs"]
 mod small_disk;

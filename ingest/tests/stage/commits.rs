@@ -4,15 +4,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use async_trait::async_trait;
-use headwater_common::change::TableName;
 use headwater_common::clock::SystemClock;
-use headwater_common::completeness::Mark;
 use headwater_common::embedded::EmbeddedLog;
 use headwater_common::ledger::Slot;
-use headwater_common::log::{
-    ChangeLog, CommitBatch, Durable, Extent, LedgerReader, LogError, LogId, Membership, Ownership, SlotWriter,
-    Subscription,
-};
+use headwater_common::log::{ChangeLog, CommitBatch, Durable, LogError, Membership, Ownership, SlotWriter};
+use headwater_tests::over::{LogOver, Over};
 use headwater_tests::streams::Write;
 use headwater_tests::wait;
 use tokio::sync::{mpsc, oneshot};
@@ -52,34 +48,14 @@ impl Refusing {
 }
 
 #[async_trait]
-impl ChangeLog for Refusing {
-    fn slots(&self) -> u16 {
-        self.log.slots()
-    }
-
-    async fn open_table(&self, table: &TableName) -> Result<LogId, LogError> {
-        self.log.open_table(table).await
-    }
-
-    async fn extents(&self, table: &TableName) -> Result<Vec<Extent>, LogError> {
-        self.log.extents(table).await
+impl LogOver for Refusing {
+    fn beneath(&self) -> &dyn ChangeLog {
+        &self.log
     }
 
     async fn join(&self) -> Result<Box<dyn Membership>, LogError> {
         let released = self.released.lock().take().unwrap();
         Ok(Box::new(Place { inner: self.log.join().await?, log: self.clone(), released }))
-    }
-
-    async fn ledger(&self) -> Result<Box<dyn LedgerReader>, LogError> {
-        self.log.ledger().await
-    }
-
-    async fn mark(&self, table: &TableName, mark: &Mark) -> Result<(), LogError> {
-        self.log.mark(table, mark).await
-    }
-
-    async fn subscribe(&self, group: &str, tables: &[TableName]) -> Result<Box<dyn Subscription>, LogError> {
-        self.log.subscribe(group, tables).await
     }
 }
 
@@ -129,12 +105,12 @@ async fn a_worker_is_not_held_unready_by_the_commits_of_a_slot_that_it_has_lost(
         released: Arc::new(parking_lot::Mutex::new(Some(released))),
     };
     let endpoint = stage.server.endpoint();
-    let worker = start_by(&endpoint, TABLE, Arc::new(log.clone()), settings(), Arc::new(SystemClock));
+    let worker = start_by(&endpoint, TABLE, Arc::new(Over(log.clone())), settings(), Arc::new(SystemClock));
     worker.ready().await;
     log.refuses.store(true, Ordering::SeqCst);
     stage.server.write(TABLE, &shard, Write::put("a", &x(1)));
     worker.not_ready_for("nothing is committed in slot").await;
-    (0..log.slots()).for_each(|slot| release.send(Slot(slot)).unwrap());
+    (0..log.log.slots()).for_each(|slot| release.send(Slot(slot)).unwrap());
     // What is under way goes on trying, and says so.
     log.refused_more().await;
     worker.ready().await;

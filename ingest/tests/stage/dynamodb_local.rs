@@ -6,19 +6,18 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use aws_sdk_dynamodb::types::{
-    AttributeDefinition, AttributeValue, BillingMode, KeySchemaElement, KeyType, ScalarAttributeType,
-    StreamSpecification, StreamViewType, TimeToLiveSpecification,
-};
+use aws_sdk_dynamodb::types::{AttributeValue, TimeToLiveSpecification};
 use aws_sdk_dynamodbstreams::types::ShardIteratorType;
 use headwater_common::change::Op;
 use headwater_common::clock::{Clock, SystemClock, Timestamp};
 use headwater_common::ledger::ShardStatus;
 use headwater_common::log::ChangeLog;
 use headwater_tests::servers::{self, DynamoDb};
-use headwater_tests::wait;
+use headwater_tests::{client, wait};
+use tempfile::TempDir;
+use tokio::sync::MutexGuard;
 
-use crate::stage::{OnLog, ledger, log, read_beyond, settings, start_by, streams_client};
+use crate::stage::{OnLog, Worker, ledger, log, read_beyond, settings, start_by, streams_client};
 
 const PATIENCE: Duration = Duration::from_secs(60);
 const HOUR: Duration = Duration::from_secs(3600);
@@ -47,26 +46,15 @@ pub struct Table {
 impl Table {
     pub async fn create(server: DynamoDb) -> Table {
         let name = format!("ingest-{:016x}", rand::random::<u64>());
-        let client = headwater_tests::client::at(&server.endpoint);
+        let client = client::at(&server.endpoint);
+        client::ensure_table(&client, &client::keyed(&name, "id")).await.unwrap();
+        let described = client.describe_table().table_name(&name).send().await.unwrap();
+        let arn = described.table.unwrap().latest_stream_arn.unwrap();
         let streams = streams_client(&server.endpoint);
-        let view =
-            StreamSpecification::builder().stream_enabled(true).stream_view_type(StreamViewType::NewAndOldImages);
-        let id = AttributeDefinition::builder().attribute_name("id").attribute_type(ScalarAttributeType::S);
-        let created = client
-            .create_table()
-            .table_name(&name)
-            .billing_mode(BillingMode::PayPerRequest)
-            .attribute_definitions(id.build().unwrap())
-            .key_schema(KeySchemaElement::builder().attribute_name("id").key_type(KeyType::Hash).build().unwrap())
-            .stream_specification(view.build().unwrap())
-            .send()
-            .await
-            .unwrap();
-        let arn = created.table_description.unwrap().latest_stream_arn.unwrap();
         Table { server, name, client, streams, arn }
     }
 
-    pub fn worker(&self, log: &Arc<dyn ChangeLog>, clock: Arc<dyn Clock>) -> crate::stage::Worker {
+    pub fn worker(&self, log: &Arc<dyn ChangeLog>, clock: Arc<dyn Clock>) -> Worker {
         start_by(&self.server.endpoint, &self.name, log.clone(), settings(), clock)
     }
 
@@ -110,9 +98,38 @@ impl Table {
     }
 }
 
-fn embedded() -> (Arc<dyn ChangeLog>, tempfile::TempDir) {
-    let (log, folder) = log();
-    (Arc::new(log), folder)
+/// A table, an embedded log, and the server's time, which no other test moves meanwhile.
+struct Scene {
+    table: Table,
+    log: Arc<dyn ChangeLog>,
+    _folder: TempDir,
+    _time: MutexGuard<'static, ()>,
+}
+
+impl Scene {
+    /// None where there is no server.
+    async fn set() -> Option<Scene> {
+        let server = servers::dynamodb()?;
+        let time = TIME.lock().await;
+        let (log, folder) = log();
+        Some(Scene { table: Table::create(server).await, log: Arc::new(log), _folder: folder, _time: time })
+    }
+
+    fn worker(&self) -> Worker {
+        self.table.worker(&self.log, Arc::new(SystemClock))
+    }
+
+    /// Everything up to now, by this clock.
+    async fn on_log(&self, clock: &dyn Clock) -> OnLog {
+        let on_log = read_beyond(&*self.log, &self.table.name, clock.now()).await;
+        on_log.assert_sound();
+        on_log
+    }
+
+    async fn end(self, worker: Worker) {
+        worker.stop().await;
+        self.table.drop().await;
+    }
 }
 
 /// The values of `x` of each item, as they lie on the log.
@@ -159,13 +176,10 @@ pub fn assert_whole(on_log: &OnLog, writers: usize, each: usize) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn shards_that_roll_under_load_lose_nothing_and_keep_the_order_of_each_item() {
-    let Some(server) = servers::dynamodb() else { return };
-    let _time = TIME.lock().await;
-    let table = Table::create(server).await;
-    let (log, _folder) = embedded();
-    let worker = table.worker(&log, Arc::new(SystemClock));
-    write_and_roll(&table, 4, 40, 5).await;
-    let on_log = read_beyond(&*log, &table.name, SystemClock.now()).await;
+    let Some(scene) = Scene::set().await else { return };
+    let (table, worker) = (&scene.table, scene.worker());
+    write_and_roll(table, 4, 40, 5).await;
+    let on_log = scene.on_log(&SystemClock).await;
     assert_whole(&on_log, 4, 40);
     let shards: std::collections::BTreeSet<_> = on_log.changes.iter().map(|change| &change.source.shard).collect();
     assert_eq!((shards.len(), table.shards().await.len()), (6, 6), "each roll happened under load");
@@ -174,47 +188,38 @@ async fn shards_that_roll_under_load_lose_nothing_and_keep_the_order_of_each_ite
         let places: Vec<usize> = places.map(|(place, _)| place).collect();
         (places[0], places[places.len() - 1])
     };
-    let ledger = ledger(&*log).await;
+    let ledger = ledger(&*scene.log).await;
     for entry in ledger.shards.values() {
         for parent in &entry.parents {
             assert!(place(parent).1 < place(&entry.shard).0, "{parent} is read before {}", entry.shard);
         }
     }
     worker.ready().await;
-    worker.stop().await;
-    table.drop().await;
+    scene.end(worker).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_iterator_that_expired_is_taken_anew_where_reading_had_come_to() {
-    let Some(server) = servers::dynamodb() else { return };
-    let _time = TIME.lock().await;
-    let table = Table::create(server).await;
-    let (log, _folder) = embedded();
-    let worker = table.worker(&log, Arc::new(SystemClock));
+    let Some(scene) = Scene::set().await else { return };
+    let (table, worker) = (&scene.table, scene.worker());
     table.put("a", 0).await;
-    read_beyond(&*log, &table.name, SystemClock.now()).await;
+    scene.on_log(&SystemClock).await;
     let witness = table.iterator(&table.shards().await[0]).await;
     table.server.age(Duration::from_secs(16 * 60)).await.unwrap();
     assert_eq!(table.error_of(&witness).await.as_deref(), Some("ExpiredIteratorException"));
     table.put("a", 1).await;
-    let on_log = read_beyond(&*log, &table.name, SystemClock.now()).await;
-    on_log.assert_sound();
+    let on_log = scene.on_log(&SystemClock).await;
     assert_eq!(by_item(&on_log)["a"], ["0", "1"]);
     worker.ready().await;
-    worker.stop().await;
-    table.drop().await;
+    scene.end(worker).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn data_trimmed_while_ingest_was_down_is_a_gap_and_what_the_stream_still_holds_is_read() {
-    let Some(server) = servers::dynamodb() else { return };
-    let _time = TIME.lock().await;
-    let table = Table::create(server).await;
-    let (log, _folder) = embedded();
-    let worker = table.worker(&log, Arc::new(SystemClock));
+    let Some(scene) = Scene::set().await else { return };
+    let (table, worker) = (&scene.table, scene.worker());
     table.put("a", 0).await;
-    read_beyond(&*log, &table.name, SystemClock.now()).await;
+    scene.on_log(&SystemClock).await;
     worker.ready().await;
     worker.stop().await;
 
@@ -238,11 +243,10 @@ async fn data_trimmed_while_ingest_was_down_is_a_gap_and_what_the_stream_still_h
     );
 
     let clock = Arc::new(Ahead(45 * HOUR));
-    let worker = table.worker(&log, clock.clone());
-    let on_log = read_beyond(&*log, &table.name, clock.now()).await;
-    on_log.assert_sound();
+    let worker = table.worker(&scene.log, clock.clone());
+    let on_log = scene.on_log(&*clock).await;
     assert_eq!(by_item(&on_log)["a"], ["0", "3", "4"]);
-    let ledger = ledger(&*log).await;
+    let ledger = ledger(&*scene.log).await;
     let gaps: Vec<&str> = ledger.open_gaps().map(|gap| gap.shard.as_str()).collect();
     assert_eq!(gaps, [shards[0].as_str(), shards[1].as_str()], "{ledger:?}");
     let first = ledger.open_gaps().next().unwrap();
@@ -250,40 +254,34 @@ async fn data_trimmed_while_ingest_was_down_is_a_gap_and_what_the_stream_still_h
     let lost = ledger.shards.values().filter(|entry| entry.status == ShardStatus::Lost).count();
     assert_eq!(lost, 2);
     worker.not_ready_for("lost unread").await;
-    worker.stop().await;
-    table.drop().await;
+    scene.end(worker).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_pipeline_that_begins_beside_trimmed_shards_has_lost_nothing() {
-    let Some(server) = servers::dynamodb() else { return };
-    let _time = TIME.lock().await;
-    let table = Table::create(server).await;
+    let Some(scene) = Scene::set().await else { return };
+    let table = &scene.table;
     table.put("a", 0).await;
     table.age(20 * HOUR).await;
     table.put("a", 1).await;
     table.age(26 * HOUR).await;
     table.put("a", 2).await;
-    let (log, _folder) = embedded();
     let clock = Arc::new(Ahead(46 * HOUR));
-    let worker = table.worker(&log, clock.clone());
-    let on_log = read_beyond(&*log, &table.name, clock.now()).await;
+    let worker = table.worker(&scene.log, clock.clone());
+    let on_log = scene.on_log(&*clock).await;
     assert_eq!(by_item(&on_log)["a"], ["2"]);
-    assert_eq!(ledger(&*log).await.open_gaps().count(), 0);
+    assert_eq!(ledger(&*scene.log).await.open_gaps().count(), 0);
     worker.ready().await;
-    worker.stop().await;
-    table.drop().await;
+    scene.end(worker).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_removal_by_the_time_to_live_is_told_from_a_delete() {
-    let Some(server) = servers::dynamodb() else { return };
-    let _time = TIME.lock().await;
-    let table = Table::create(server).await;
+    let Some(scene) = Scene::set().await else { return };
+    let table = &scene.table;
     let ttl = TimeToLiveSpecification::builder().attribute_name("gone").enabled(true).build().unwrap();
     table.client.update_time_to_live().table_name(&table.name).time_to_live_specification(ttl).send().await.unwrap();
-    let (log, _folder) = embedded();
-    let worker = table.worker(&log, Arc::new(SystemClock));
+    let worker = scene.worker();
     let past = (SystemClock.now().as_millis() / 1000 - 3600).to_string();
     let put = table.client.put_item().table_name(&table.name).item("id", AttributeValue::S("expires".into()));
     put.item("gone", AttributeValue::N(past)).send().await.unwrap();
@@ -296,14 +294,12 @@ async fn a_removal_by_the_time_to_live_is_told_from_a_delete() {
         item.map_or(Ok(()), |_| Err("the item".to_owned()))
     };
     wait::until("the expiry", PATIENCE, removed).await.unwrap();
-    let on_log = read_beyond(&*log, &table.name, SystemClock.now()).await;
-    on_log.assert_sound();
+    let on_log = scene.on_log(&SystemClock).await;
     let ops = |id: &str| -> Vec<Op> {
         let of = on_log.changes.iter().filter(|change| change.key.partition.1.readable() == id);
         of.map(|change| change.op).collect()
     };
     assert_eq!(ops("expires"), [Op::Insert, Op::Expire]);
     assert_eq!(ops("deleted"), [Op::Insert, Op::Delete]);
-    worker.stop().await;
-    table.drop().await;
+    scene.end(worker).await;
 }

@@ -1,31 +1,14 @@
 //! The same stage against the one-machine stack's own server, whose stream has one shard for ever.
 
-use aws_sdk_dynamodb::types::{
-    AttributeDefinition, AttributeValue, BillingMode, KeySchemaElement, KeyType, ScalarAttributeType,
-    StreamSpecification, StreamViewType,
-};
+use aws_sdk_dynamodb::types::AttributeValue;
 use headwater_common::change::Op;
 use headwater_local_store::{LocalStore, Settings};
+use headwater_tests::client;
 use tempfile::TempDir;
 
 use crate::stage::{OnLog, Worker, log, now, read, settings, start};
 
 const TABLE: &str = "routes";
-
-async fn create(client: &aws_sdk_dynamodb::Client) {
-    let stream = StreamSpecification::builder().stream_enabled(true).stream_view_type(StreamViewType::NewAndOldImages);
-    let name = AttributeDefinition::builder().attribute_name("id").attribute_type(ScalarAttributeType::S);
-    client
-        .create_table()
-        .table_name(TABLE)
-        .billing_mode(BillingMode::PayPerRequest)
-        .attribute_definitions(name.build().unwrap())
-        .key_schema(KeySchemaElement::builder().attribute_name("id").key_type(KeyType::Hash).build().unwrap())
-        .stream_specification(stream.build().unwrap())
-        .send()
-        .await
-        .unwrap();
-}
 
 async fn put(client: &aws_sdk_dynamodb::Client, id: usize, x: usize) {
     let put = client.put_item().table_name(TABLE).item("id", AttributeValue::S(format!("k{id}")));
@@ -38,8 +21,8 @@ async fn writes_arrive_once_each_across_a_restart_and_completeness_passes_them()
     let address = "127.0.0.1:0".parse().unwrap();
     let store =
         LocalStore::start(Settings { address, folder: folder.path().to_owned(), ..Settings::default() }).unwrap();
-    let client = headwater_tests::client::at(&store.endpoint());
-    create(&client).await;
+    let client = client::at(&store.endpoint());
+    client::ensure_table(&client, &client::keyed(TABLE, "id")).await.unwrap();
     let (log, _log_folder) = log();
     let until = async |what: &str, worker: &Worker, wanted: &dyn Fn(&OnLog) -> bool| {
         let look = async || {

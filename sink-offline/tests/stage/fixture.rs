@@ -23,6 +23,7 @@ use headwater_common::progress::{SinkProgress, TableProgress};
 use headwater_common::value::Item;
 use headwater_sink_offline::lake::{Lake, TableLocation};
 use headwater_sink_offline::{Error, Settings, SinkOffline};
+use headwater_tests::over::{LogOver, Over, SubscriptionOver};
 use object_store::ObjectStoreExt as _;
 use object_store::memory::InMemory;
 use parking_lot::Mutex;
@@ -295,8 +296,8 @@ pub struct CountingLog {
 }
 
 impl CountingLog {
-    pub fn over(log: &TestLog) -> CountingLog {
-        CountingLog { inner: log.log.clone(), given: Arc::default() }
+    pub fn over(log: &TestLog) -> Over<CountingLog> {
+        Over(CountingLog { inner: log.log.clone(), given: Arc::default() })
     }
 
     pub fn given(&self) -> Arc<Mutex<BTreeMap<TableName, usize>>> {
@@ -304,47 +305,29 @@ impl CountingLog {
     }
 }
 
-#[async_trait]
-impl ChangeLog for CountingLog {
-    fn slots(&self) -> u16 {
-        self.inner.slots()
+impl LogOver for CountingLog {
+    fn beneath(&self) -> &dyn ChangeLog {
+        &self.inner
     }
 
-    async fn open_table(&self, table: &TableName) -> Result<LogId, LogError> {
-        self.inner.open_table(table).await
-    }
-
-    async fn extents(&self, table: &TableName) -> Result<Vec<Extent>, LogError> {
-        self.inner.extents(table).await
-    }
-
-    async fn join(&self) -> Result<Box<dyn Membership>, LogError> {
-        self.inner.join().await
-    }
-
-    async fn ledger(&self) -> Result<Box<dyn LedgerReader>, LogError> {
-        self.inner.ledger().await
-    }
-
-    async fn mark(&self, table: &TableName, mark: &Mark) -> Result<(), LogError> {
-        self.inner.mark(table, mark).await
-    }
-
-    async fn subscribe(&self, group: &str, tables: &[TableName]) -> Result<Box<dyn Subscription>, LogError> {
-        let inner = self.inner.subscribe(group, tables).await?;
-        Ok(Box::new(CountingSubscription { inner, given: self.given.clone() }))
+    fn subscribed(&self, beneath: Box<dyn Subscription>) -> Box<dyn Subscription> {
+        Box::new(Over(CountingSubscription { beneath, given: self.given.clone() }))
     }
 }
 
 struct CountingSubscription {
-    inner: Box<dyn Subscription>,
+    beneath: Box<dyn Subscription>,
     given: Arc<Mutex<BTreeMap<TableName, usize>>>,
 }
 
 #[async_trait]
-impl Subscription for CountingSubscription {
+impl SubscriptionOver for CountingSubscription {
+    fn beneath(&mut self) -> &mut dyn Subscription {
+        &mut *self.beneath
+    }
+
     async fn next(&mut self) -> Result<Delivery, LogError> {
-        let delivery = self.inner.next().await?;
+        let delivery = self.beneath.next().await?;
         if let Delivery::Records(records) = &delivery {
             let mut given = self.given.lock();
             for record in records {
@@ -352,21 +335,5 @@ impl Subscription for CountingSubscription {
             }
         }
         Ok(delivery)
-    }
-
-    async fn start(&mut self, at: &TablePartition, offset: Offset) -> Result<(), LogError> {
-        self.inner.start(at, offset).await
-    }
-
-    fn pause(&mut self, partitions: &[TablePartition]) {
-        self.inner.pause(partitions);
-    }
-
-    fn resume(&mut self, partitions: &[TablePartition]) {
-        self.inner.resume(partitions);
-    }
-
-    async fn report(&mut self, progress: &BTreeMap<TablePartition, Offset>) -> Result<(), LogError> {
-        self.inner.report(progress).await
     }
 }

@@ -1,13 +1,13 @@
 //! A log whose readers a test gives partitions and takes them away, as the coordinator of a group does.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use async_trait::async_trait;
 use headwater_common::change::TableName;
-use headwater_common::completeness::Mark;
 use headwater_common::embedded::EmbeddedLog;
 use headwater_common::log::*;
+use headwater_tests::over::{LogOver, Over, SubscriptionOver};
 use parking_lot::Mutex;
 use tokio::sync::{mpsc, oneshot};
 
@@ -32,7 +32,7 @@ impl Member {
         let (ends, paused) = (Arc::<Mutex<Option<u64>>>::default(), Arc::<Mutex<BTreeSet<u16>>>::default());
         let member = Member { commands, ends: ends.clone(), paused: paused.clone() };
         let commands = Mutex::new(Some(receiver));
-        (member, Arc::new(MemberLog { inner: log.log.clone(), commands, ends, paused }))
+        (member, Arc::new(Over(MemberLog { inner: log.log.clone(), commands, ends, paused })))
     }
 
     pub fn assign(&self, partitions: &[u16]) {
@@ -66,13 +66,9 @@ struct MemberLog {
 }
 
 #[async_trait]
-impl ChangeLog for MemberLog {
-    fn slots(&self) -> u16 {
-        self.inner.slots()
-    }
-
-    async fn open_table(&self, table: &TableName) -> Result<LogId, LogError> {
-        self.inner.open_table(table).await
+impl LogOver for MemberLog {
+    fn beneath(&self) -> &dyn ChangeLog {
+        &self.inner
     }
 
     async fn extents(&self, table: &TableName) -> Result<Vec<Extent>, LogError> {
@@ -83,23 +79,10 @@ impl ChangeLog for MemberLog {
         Ok(extents)
     }
 
-    async fn join(&self) -> Result<Box<dyn Membership>, LogError> {
-        self.inner.join().await
-    }
-
-    async fn ledger(&self) -> Result<Box<dyn LedgerReader>, LogError> {
-        self.inner.ledger().await
-    }
-
-    async fn mark(&self, table: &TableName, mark: &Mark) -> Result<(), LogError> {
-        self.inner.mark(table, mark).await
-    }
-
-    async fn subscribe(&self, group: &str, tables: &[TableName]) -> Result<Box<dyn Subscription>, LogError> {
-        let inner = self.inner.subscribe(group, tables).await?;
+    fn subscribed(&self, inner: Box<dyn Subscription>) -> Box<dyn Subscription> {
         let commands = self.commands.lock().take().expect("a member subscribes once");
         let paused = self.paused.clone();
-        Ok(Box::new(MemberSubscription { inner, commands, owned: BTreeSet::new(), paused }))
+        Box::new(Over(MemberSubscription { inner, commands, owned: BTreeSet::new(), paused }))
     }
 }
 
@@ -129,7 +112,11 @@ impl MemberSubscription {
 }
 
 #[async_trait]
-impl Subscription for MemberSubscription {
+impl SubscriptionOver for MemberSubscription {
+    fn beneath(&mut self) -> &mut dyn Subscription {
+        &mut *self.inner
+    }
+
     async fn next(&mut self) -> Result<Delivery, LogError> {
         loop {
             let delivery = tokio::select! {
@@ -150,10 +137,6 @@ impl Subscription for MemberSubscription {
         }
     }
 
-    async fn start(&mut self, at: &TablePartition, offset: Offset) -> Result<(), LogError> {
-        self.inner.start(at, offset).await
-    }
-
     fn pause(&mut self, partitions: &[TablePartition]) {
         self.paused.lock().extend(partitions.iter().map(|at| at.partition));
         self.inner.pause(partitions);
@@ -162,9 +145,5 @@ impl Subscription for MemberSubscription {
     fn resume(&mut self, partitions: &[TablePartition]) {
         self.paused.lock().retain(|partition| !partitions.iter().any(|at| at.partition == *partition));
         self.inner.resume(partitions);
-    }
-
-    async fn report(&mut self, progress: &BTreeMap<TablePartition, Offset>) -> Result<(), LogError> {
-        self.inner.report(progress).await
     }
 }

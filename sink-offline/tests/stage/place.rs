@@ -6,6 +6,7 @@ use std::sync::Arc;
 use futures::TryStreamExt as _;
 use headwater_common::secret::Secret;
 use headwater_sink_offline::{Lake, S3};
+use headwater_tests::servers;
 use object_store::{ObjectStore, ObjectStoreExt as _};
 
 #[derive(Clone, Debug)]
@@ -44,21 +45,16 @@ impl Place {
 
 /// The bucket that the environment names; without one the test has nothing to do, unless it must.
 pub fn bucket() -> Option<Place> {
-    let of = |name: &str| std::env::var(name).ok();
-    let Some(endpoint) = of("S3_ENDPOINT") else {
-        assert_ne!(of("REQUIRE_SERVERS").as_deref(), Some("1"), "S3_ENDPOINT is not set");
-        eprintln!("skipped: S3_ENDPOINT is not set (start them with infra/servers/up)");
-        return None;
-    };
+    let server = servers::s3()?;
     let s3 = S3 {
-        endpoint: Some(endpoint),
-        region: of("S3_REGION"),
-        access_key: of("S3_ACCESS_KEY"),
-        secret_key: of("S3_SECRET_KEY").map(Secret::new),
+        endpoint: Some(server.endpoint),
+        region: Some(server.region),
+        access_key: Some(server.access_key),
+        secret_key: Some(Secret::new(server.secret_key)),
         allow_http: true,
         ..S3::default()
     };
-    Some(Place::Bucket { name: of("S3_BUCKET").unwrap_or_else(|| "headwater".into()), s3 })
+    Some(Place::Bucket { name: server.bucket, s3 })
 }
 
 struct Prefix {

@@ -1,5 +1,4 @@
 use std::path::Path;
-use std::process::Command;
 use std::sync::Arc;
 
 use headwater_common::definition::{Entity, FeatureType};
@@ -8,6 +7,8 @@ use headwater_common::log::{Extent, Offset};
 use headwater_sink_search::embedded::OpenError;
 use headwater_sink_search::index::*;
 use headwater_sink_search::{EmbeddedIndex, SearchIndex};
+use headwater_tests::skip;
+use headwater_tests::small_disk::SmallDisk;
 
 use crate::conformance::{self, all, apply, progress, promises, scan_all};
 use crate::differential;
@@ -146,33 +147,14 @@ async fn what_a_crash_left_behind_is_cleared_away() {
     assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1);
 }
 
-/// A file system of a fixed size, which only root can mount.
-struct SmallDisk(tempfile::TempDir);
-
-impl SmallDisk {
-    fn mount(megabytes: usize) -> Option<SmallDisk> {
-        let folder = tempfile::tempdir().unwrap();
-        let size = format!("size={megabytes}m");
-        let mounted = Command::new("mount").args(["-t", "tmpfs", "-o", &size, "tmpfs"]).arg(folder.path()).output();
-        mounted.is_ok_and(|output| output.status.success()).then_some(SmallDisk(folder))
-    }
-}
-
-impl Drop for SmallDisk {
-    fn drop(&mut self) {
-        Command::new("umount").arg("--lazy").arg(self.0.path()).output().ok();
-    }
-}
-
 #[tokio::test]
 async fn a_full_disk_refuses_a_flush_and_the_index_goes_on_when_there_is_room() {
     let Some(disk) = SmallDisk::mount(24) else {
-        eprintln!("skipped: mounting a small file system needs root");
-        return;
+        return skip::skipped("mounting a small file system needs root");
     };
-    let ballast = disk.0.path().join("ballast");
+    let ballast = disk.path().join("ballast");
     std::fs::write(&ballast, vec![0; 12 << 20]).unwrap();
-    let folder = disk.0.path().join("index");
+    let folder = disk.path().join("index");
     let index = open(&folder);
     // Texts that do not compress.
     let noise = |round: u64, id: u64| -> String {

@@ -1,18 +1,17 @@
 //! Faults at the traits: a log and an index that do as they are told, over real ones.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use async_trait::async_trait;
 use headwater_common::change::TableName;
 use headwater_common::clock::Timestamp;
-use headwater_common::completeness::Mark;
 use headwater_common::embedded::EmbeddedLog;
 use headwater_common::log::*;
 use headwater_sink_search::SearchIndex;
 use headwater_sink_search::index::*;
 use headwater_sink_search::query::{Answer, Search};
+use headwater_tests::over::{LogOver, Over, SubscriptionOver};
 use tokio::sync::mpsc;
 
 type Orders = mpsc::UnboundedReceiver<Result<Delivery, LogError>>;
@@ -29,16 +28,16 @@ pub struct ScriptedLog {
 }
 
 impl ScriptedLog {
-    pub fn over(inner: Arc<EmbeddedLog>) -> ScriptedLog {
+    pub fn over(inner: Arc<EmbeddedLog>) -> Over<ScriptedLog> {
         let (orders, subscriber) = mpsc::unbounded_channel();
-        ScriptedLog {
+        Over(ScriptedLog {
             inner,
             extents: None,
             taken: Arc::default(),
             pauses: Arc::default(),
             orders,
             subscriber: Arc::new(tokio::sync::Mutex::new(subscriber)),
-        }
+        })
     }
 
     /// Lets the subscription fail once.
@@ -58,36 +57,21 @@ impl ScriptedLog {
 }
 
 #[async_trait]
-impl ChangeLog for ScriptedLog {
-    fn slots(&self) -> u16 {
-        self.inner.slots()
+impl LogOver for ScriptedLog {
+    fn beneath(&self) -> &dyn ChangeLog {
+        &*self.inner
     }
-    async fn open_table(&self, table: &TableName) -> Result<LogId, LogError> {
-        self.inner.open_table(table).await
-    }
+
     async fn extents(&self, table: &TableName) -> Result<Vec<Extent>, LogError> {
         match &self.extents {
             Some(extents) => Ok(extents.clone()),
             None => self.inner.extents(table).await,
         }
     }
-    async fn join(&self) -> Result<Box<dyn Membership>, LogError> {
-        self.inner.join().await
-    }
-    async fn ledger(&self) -> Result<Box<dyn LedgerReader>, LogError> {
-        self.inner.ledger().await
-    }
-    async fn mark(&self, table: &TableName, mark: &Mark) -> Result<(), LogError> {
-        self.inner.mark(table, mark).await
-    }
-    async fn subscribe(&self, group: &str, tables: &[TableName]) -> Result<Box<dyn Subscription>, LogError> {
-        Ok(Box::new(ScriptedSubscription {
-            inner: self.inner.subscribe(group, tables).await?,
-            taken: self.taken.clone(),
-            pauses: self.pauses.clone(),
-            handed: 0,
-            orders: self.subscriber.clone(),
-        }))
+
+    fn subscribed(&self, inner: Box<dyn Subscription>) -> Box<dyn Subscription> {
+        let (taken, pauses, orders) = (self.taken.clone(), self.pauses.clone(), self.subscriber.clone());
+        Box::new(Over(ScriptedSubscription { inner, taken, pauses, handed: 0, orders }))
     }
 }
 
@@ -100,7 +84,11 @@ struct ScriptedSubscription {
 }
 
 #[async_trait]
-impl Subscription for ScriptedSubscription {
+impl SubscriptionOver for ScriptedSubscription {
+    fn beneath(&mut self) -> &mut dyn Subscription {
+        &mut *self.inner
+    }
+
     async fn next(&mut self) -> Result<Delivery, LogError> {
         self.taken.fetch_add(std::mem::take(&mut self.handed), Ordering::SeqCst);
         let mut orders = self.orders.lock().await;
@@ -119,18 +107,10 @@ impl Subscription for ScriptedSubscription {
             }
         }
     }
-    async fn start(&mut self, at: &TablePartition, offset: Offset) -> Result<(), LogError> {
-        self.inner.start(at, offset).await
-    }
+
     fn pause(&mut self, partitions: &[TablePartition]) {
         self.pauses.fetch_add(1, Ordering::SeqCst);
         self.inner.pause(partitions);
-    }
-    fn resume(&mut self, partitions: &[TablePartition]) {
-        self.inner.resume(partitions);
-    }
-    async fn report(&mut self, progress: &BTreeMap<TablePartition, Offset>) -> Result<(), LogError> {
-        self.inner.report(progress).await
     }
 }
 
