@@ -53,11 +53,12 @@ async fn main() {
         };
         let add = Add {
             path: format!("_date=2024-01-01/part-{n}.parquet"),
-            partition_values: [("_date".to_owned(), "2024-01-01".to_owned())].into(),
+            partition_values: [("_date".to_owned(), Some("2024-01-01".to_owned()))].into(),
             size: 1,
             modification_time: 1,
             data_change: true,
-            stats: r#"{"numRecords":1}"#.into(),
+            stats: Some(r#"{"numRecords":1}"#.into()),
+            deletion_vector: None,
         };
         store.reset(None);
         let start = Instant::now();

@@ -15,12 +15,14 @@ use headwater_common::clock::{Clock, Timestamp};
 use headwater_common::log::LogId;
 use object_store::{ObjectStore as _, PutMode, PutOptions, PutPayload};
 
-use crate::delta::{Action, Add, CommitInfo, FlushInfo, Metadata, Protocol, Txn, body, commit_path, engine_info};
+use crate::create::create;
+use crate::delta::{Add, CommitInfo, Contents, Line, Metadata, Txn, body, commit_path, lines};
 use crate::error::Error;
 use crate::lake::TableLocation;
+use crate::origin::Origin;
 use crate::plan::Plan;
 use crate::position::{Moves, Txns, Verdict, complete_app, judge, offset_app, stored_complete};
-use crate::schema::{DATE, SCHEMA_VERSION};
+use crate::schema::SCHEMA_VERSION;
 use crate::state::{TableState, load, read_commit};
 
 /// After this long without a look at it the table is loaded again before a commit: log clean-up could have removed the
@@ -40,13 +42,10 @@ pub struct Committer {
     log: LogId,
     state: TableState,
     /// Of the log, where that is known.
-    partitions: Option<usize>,
+    partitions: Option<u16>,
     /// When `state` was last known to be the newest.
     confirmed: Timestamp,
 }
-
-/// The property of a table that says how many partitions its log has.
-pub const PARTITIONS_PROPERTY: &str = "headwater.partitions";
 
 /// What a commit brought about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -57,7 +56,8 @@ pub struct Committed {
 }
 
 impl Committer {
-    /// Opens the table: makes it if there is none, and adds the columns that it lacks.
+    /// Opens the table: makes it if there is none, and adds the columns that it lacks. Refuses one that is written from
+    /// another log.
     pub async fn open(
         location: TableLocation,
         plan: Arc<Plan>,
@@ -73,13 +73,13 @@ impl Committer {
         location: TableLocation,
         plan: Arc<Plan>,
         log: LogId,
-        partitions: Option<usize>,
+        partitions: Option<u16>,
         clock: &dyn Clock,
     ) -> Result<Committer, Error> {
         let confirmed = clock.now();
         let state = match load(&location).await? {
             Some(state) => state,
-            None => create(&location, &plan, partitions, confirmed).await?,
+            None => create(&location, &plan, &Origin { log: Some(log.clone()), partitions }, confirmed).await?,
         };
         let mut committer = Committer { location, plan, log, state, partitions, confirmed };
         committer.fit(clock).await?;
@@ -117,8 +117,8 @@ impl Committer {
             if let Some(version) = self.settled(moves)? {
                 return Ok(Committed { version, conflicts });
             }
-            let actions = self.flush_actions(moves, add, clock.now());
-            let Err(error) = self.put(&actions, clock).await else {
+            let lines = self.flush_lines(moves, add, clock.now());
+            let Err(error) = self.put(lines, clock).await else {
                 return Ok(Committed { version: self.state.version, conflicts });
             };
             let conflict = is_conflict(&error);
@@ -160,12 +160,13 @@ impl Committer {
     }
 
     /// Makes the next version, and takes it in.
-    async fn put(&mut self, actions: &[Action], clock: &dyn Clock) -> object_store::Result<()> {
+    async fn put(&mut self, lines: Vec<Line>, clock: &dyn Clock) -> object_store::Result<()> {
         let generic = |source: serde_json::Error| object_store::Error::Generic { store: "lake", source: source.into() };
-        let body = body(actions).map_err(generic)?;
+        let body = body(&lines).map_err(generic)?;
         put_commit(&self.location, self.state.version + 1, &body).await?;
         self.confirmed = clock.now();
-        self.state.advance(&body).map_err(generic)
+        self.state.advance(lines);
+        Ok(())
     }
 
     /// Takes in what was committed since, if anything was. Where something must be there and is not, the log was cleaned
@@ -174,10 +175,9 @@ impl Committer {
         let asked = clock.now();
         let before = self.state.version;
         while let Some(body) = read_commit(&self.location, self.state.version + 1).await? {
-            self.state.advance(&body).map_err(|error| Error::Corrupt {
-                place: format!("{} version {}", self.location, self.state.version + 1),
-                reason: error.to_string(),
-            })?;
+            let read: Result<Vec<Line>, _> = lines(&body).collect();
+            let read = read.map_err(|error| Error::Corrupt { place: self.place(), reason: error.to_string() })?;
+            self.state.advance(read);
         }
         if must_find && self.state.version == before {
             self.reload(clock).await?;
@@ -195,7 +195,7 @@ impl Committer {
         self.fit(clock).await
     }
 
-    /// Sees to it that the table is one that this release writes, and has every column.
+    /// Sees to it that the table is one that this release writes, is written from this log, and has every column.
     async fn fit(&mut self, clock: &dyn Clock) -> Result<(), Error> {
         for _ in 0..MAX_CONFLICTS {
             let protocol = &self.state.protocol;
@@ -204,9 +204,9 @@ impl Committer {
                 return Err(Error::Protocol { place: self.location.to_string(), reader, writer });
             }
             let Some(metadata) = self.wanted_metadata()? else { return Ok(()) };
-            let info = self.info("ADD COLUMNS", clock.now(), None);
-            let actions = [Action::CommitInfo(info), Action::MetaData(Box::new(metadata))];
-            match self.put(&actions, clock).await {
+            let wider = metadata.schema_string != self.state.metadata.schema_string;
+            let info = self.info(if wider { "ADD COLUMNS" } else { "SET TBLPROPERTIES" }, clock.now());
+            match self.put(vec![info.into(), metadata.into()], clock).await {
                 Ok(()) => tracing::info!(table = self.location.name, version = self.state.version, "metadata changed"),
                 Err(error) if is_conflict(&error) => {
                     if !Box::pin(self.catch_up_plainly(clock)).await? {
@@ -230,109 +230,62 @@ impl Committer {
         let evolved = self.plan.schema.evolve(&self.location.name, &found.schema_string);
         let schema_string =
             evolved.map_err(|source| Error::TableSchema { place: self.location.to_string(), source })?;
-        let known: Option<usize> =
-            found.configuration.get(PARTITIONS_PROPERTY).and_then(|partitions| partitions.parse().ok());
-        // A log may get more partitions: who reads the table must wait for the word of the new ones too.
-        let grown = self.partitions.filter(|partitions| known.is_some_and(|known| known < *partitions));
-        if schema_string.is_none() && grown.is_none() {
+        let claim = Origin::of(found).claim(&self.state.txns, &self.log, self.partitions);
+        let claim = claim.map_err(|source| Error::Refused { place: self.location.to_string(), source })?;
+        if schema_string.is_none() && claim.is_none() {
             return Ok(None);
         }
         let mut metadata = found.clone();
         metadata.schema_string = schema_string.unwrap_or(metadata.schema_string);
-        let grown = grown.map(|partitions| (PARTITIONS_PROPERTY.to_owned(), partitions.to_string()));
-        metadata.configuration.extend(grown);
+        if let Some(origin) = claim {
+            origin.write(&mut metadata);
+        }
         Ok(Some(metadata))
     }
 
-    fn info(&self, operation: &str, now: Timestamp, flush: Option<FlushInfo>) -> CommitInfo {
+    fn info(&self, operation: &str, now: Timestamp) -> CommitInfo {
         CommitInfo {
-            timestamp: self.stamp(now).as_millis(),
-            operation: operation.to_owned(),
-            operation_parameters: Default::default(),
             read_version: Some(self.state.version),
-            is_blind_append: flush.is_some(),
-            engine_info: engine_info(),
-            headwater: flush,
+            is_blind_append: Some(false),
+            ..CommitInfo::of(operation, self.stamp(now))
         }
     }
 
-    fn flush_actions(&self, moves: &Moves, add: Option<&Add>, now: Timestamp) -> Vec<Action> {
-        let flush = FlushInfo {
-            schema_version: SCHEMA_VERSION,
-            log_id: self.log.0.clone(),
-            offsets: moves.steps.iter().map(|(partition, step)| (*partition, step.last.0)).collect(),
-        };
-        let mut info = self.info("STREAMING UPDATE", now, Some(flush));
+    fn flush_lines(&self, moves: &Moves, add: Option<&Add>, now: Timestamp) -> Vec<Line> {
         let epoch = (self.state.version + 1).to_string();
         let parameters = [("outputMode", "Append"), ("queryId", &self.log.0), ("epochId", &epoch)];
-        info.operation_parameters =
-            parameters.map(|(name, value)| (name.to_owned(), value.to_owned())).into_iter().collect();
-        let mut actions = vec![Action::CommitInfo(info)];
-        let txn = |app_id, version| Action::Txn(Txn { app_id, version });
+        let info = CommitInfo {
+            operation_parameters: parameters.map(|(name, value)| (name.to_owned(), value.to_owned())).into(),
+            is_blind_append: Some(true),
+            headwater: Some(Contents::Flush {
+                schema_version: SCHEMA_VERSION,
+                log_id: self.log.0.clone(),
+                offsets: moves.steps.iter().map(|(partition, step)| (*partition, step.last.0)).collect(),
+            }),
+            ..self.info("STREAMING UPDATE", now)
+        };
+        let mut lines = vec![Line::from(info)];
+        let txn = |app_id, version| Line::from(Txn { app_id, version });
         for (partition, step) in &moves.steps {
-            actions.push(txn(offset_app(&self.log, *partition), i64::try_from(step.last.0).unwrap_or(i64::MAX)));
+            lines.push(txn(offset_app(&self.log, *partition), i64::try_from(step.last.0).unwrap_or(i64::MAX)));
         }
         for (partition, until) in &moves.complete {
             if stored_complete(&self.state.txns, &self.log, *partition) < Some(*until) {
-                actions.push(txn(complete_app(&self.log, *partition), until.as_millis()));
+                lines.push(txn(complete_app(&self.log, *partition), until.as_millis()));
             }
         }
-        actions.extend(add.cloned().map(Action::Add));
-        actions
+        lines.extend(add.cloned().map(Line::from));
+        lines
     }
 }
 
-fn is_conflict(error: &object_store::Error) -> bool {
+pub(crate) fn is_conflict(error: &object_store::Error) -> bool {
     matches!(error, object_store::Error::AlreadyExists { .. } | object_store::Error::Precondition { .. })
 }
 
-async fn put_commit(location: &TableLocation, version: u64, body: &[u8]) -> object_store::Result<()> {
+pub(crate) async fn put_commit(location: &TableLocation, version: u64, body: &[u8]) -> object_store::Result<()> {
     let payload = PutPayload::from(body.to_vec());
     let options = PutOptions::from(PutMode::Create);
     location.store.put_opts(&commit_path(version), payload, options).await?;
     Ok(())
-}
-
-/// Makes the table. Where another process was faster, its table is as good.
-async fn create(
-    location: &TableLocation,
-    plan: &Plan,
-    partitions: Option<usize>,
-    now: Timestamp,
-) -> Result<TableState, Error> {
-    let fixed =
-        [("delta.logRetentionDuration", "interval 7 days"), ("delta.deletedFileRetentionDuration", "interval 7 days")];
-    let fixed = fixed.map(|(name, value)| (name.to_owned(), value.to_owned()));
-    let partitions = partitions.map(|count| (PARTITIONS_PROPERTY.to_owned(), count.to_string()));
-    let metadata = Metadata {
-        id: uuid::Uuid::new_v4().to_string(),
-        name: Some(location.name.clone()),
-        description: Some("every change of every item".into()),
-        format: Default::default(),
-        schema_string: plan.schema.schema_string(),
-        partition_columns: vec![DATE.to_owned()],
-        configuration: fixed.into_iter().chain(partitions).collect(),
-        created_time: Some(now.as_millis()),
-    };
-    let info = CommitInfo {
-        timestamp: now.as_millis(),
-        operation: "CREATE TABLE".into(),
-        operation_parameters: Default::default(),
-        read_version: None,
-        is_blind_append: true,
-        engine_info: engine_info(),
-        headwater: None,
-    };
-    let protocol = Protocol::plain();
-    let actions = [Action::CommitInfo(info), Action::Protocol(protocol), Action::MetaData(Box::new(metadata))];
-    let failed = |error| Error::store(format!("{location} version 0"), error);
-    let body = body(&actions).map_err(|error| Error::Encode(error.to_string()))?;
-    match put_commit(location, 0, &body).await {
-        Ok(()) => tracing::info!(table = location.name, "table made"),
-        Err(error) if is_conflict(&error) => {}
-        Err(error) => return Err(failed(error)),
-    }
-    load(location)
-        .await?
-        .ok_or_else(|| Error::Corrupt { place: location.to_string(), reason: "the table is gone".into() })
 }

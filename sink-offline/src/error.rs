@@ -16,7 +16,7 @@ pub enum Error {
     #[error(
         "{place} asks for reader version {reader} and writer version {writer}, this release writes version 1 and 2: another tool has upgraded the table, rebuild it"
     )]
-    Protocol { place: String, reader: i32, writer: i32 },
+    Protocol { place: String, reader: u32, writer: u32 },
     #[error(transparent)]
     Schema(#[from] SchemaError),
     #[error("{place}: {source}")]

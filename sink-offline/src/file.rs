@@ -105,11 +105,12 @@ pub fn data_file(batches: &[RecordBatch], zstd_level: i32, commit_ts: Timestamp)
     let date = date.split('T').next().unwrap_or_default().to_owned();
     let add = Add {
         path: format!("{DATE}={date}/part-{}.zstd.parquet", uuid::Uuid::new_v4()),
-        partition_values: [(DATE.to_owned(), date)].into(),
+        partition_values: [(DATE.to_owned(), Some(date))].into(),
         size: bytes.len() as u64,
         modification_time: commit_ts.as_millis(),
         data_change: true,
-        stats: stats::of_all(batches),
+        stats: Some(stats::of_all(batches).into()),
+        deletion_vector: None,
     };
     Ok(DataFile { add: Arc::new(add), bytes })
 }

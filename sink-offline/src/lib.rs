@@ -1,6 +1,6 @@
 //! Change log → Delta: `<table>_history`, one row for each change, exactly once.
 //!
-//! Pure: [`schema`], [`plan`], [`delta`], [`position`], [`stats`], [`encode`], [`file`]. Adapters: [`lake`], [`local`], [`s3`],
+//! Pure: [`schema`], [`plan`], [`delta`], [`origin`], [`position`], [`stats`], [`encode`], [`file`]. Adapters: [`lake`], [`local`], [`s3`],
 //! [`state`], [`commit`]. The loop: [`pipeline`].
 
 mod bucket;
@@ -10,6 +10,7 @@ mod checkpoint;
 mod column;
 mod columns;
 pub mod commit;
+mod create;
 mod credentials;
 mod decode;
 pub mod delta;
@@ -21,6 +22,7 @@ pub mod gathered;
 pub mod lake;
 pub mod local;
 mod open;
+pub mod origin;
 pub mod pipeline;
 pub mod plan;
 pub mod position;

@@ -55,7 +55,7 @@ async fn once(
     context: &Context,
 ) -> Result<Opened, Error> {
     let log_id = log.open_table(table).await?;
-    let partitions = Some(log.extents(table).await?.len());
+    let partitions = Some(log.extents(table).await?.len() as u16);
     let committer = Committer::open_of(location.clone(), plan.clone(), log_id, partitions, &*context.clock).await?;
     // After the table's state: the log's end is then not before what others have committed.
     let extents = log.extents(table).await?;

@@ -17,6 +17,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use headwater_common::clock::Timestamp;
 use headwater_common::log::{Extent, LogId, Offset};
 
+use crate::origin::Origin;
+
 const PREFIX: &str = "headwater/";
 const COMPLETE: &str = "/complete";
 
@@ -35,7 +37,7 @@ pub fn is_ours(app_id: &str) -> bool {
     app_id.starts_with(PREFIX)
 }
 
-fn log_of(app_id: &str) -> Option<&str> {
+pub(crate) fn log_of(app_id: &str) -> Option<&str> {
     partition_of(app_id).map(|(log, _)| log)
 }
 
@@ -63,16 +65,18 @@ pub fn complete_until(txns: &Txns, log: &LogId, partitions: u16) -> Option<Times
     (0..partitions).map(|partition| stored_complete(txns, log, partition)).min().flatten()
 }
 
-/// The same for a reader, who has the table alone: of every log that wrote it, each by itself, so that what one log said
-/// of a partition never stands for another's. Without `partitions`, of those that the table has heard of.
-pub fn complete_by_table(txns: &Txns, partitions: Option<u16>) -> Option<Timestamp> {
+/// The same for a reader, who has the table alone: of the log that it names, whatever others said before. What one log
+/// said of a partition never stands for another's, so where it names none (a table of an earlier release) each that wrote
+/// it counts, by itself. Without a number of partitions, of those that the table has heard of.
+pub fn complete_by_table(txns: &Txns, origin: &Origin) -> Option<Timestamp> {
     let mut logs: BTreeMap<&str, u16> = BTreeMap::new();
     for (log, partition) in txns.keys().filter_map(|app_id| partition_of(app_id)) {
         let heard_of = logs.entry(log).or_default();
         *heard_of = partition.parse::<u16>().map_or(*heard_of, |at| at.saturating_add(1).max(*heard_of));
     }
-    let of = |(log, heard_of)| complete_until(txns, &LogId(String::from(log)), partitions.unwrap_or(heard_of));
-    logs.into_iter().map(of).min().flatten()
+    let present = |log: &str| origin.log.as_ref().is_none_or(|named| named.0 == log);
+    let of = |(log, heard_of)| complete_until(txns, &LogId(String::from(log)), origin.partitions.unwrap_or(heard_of));
+    logs.into_iter().filter(|(log, _)| present(log)).map(of).min().flatten()
 }
 
 /// Where reading goes on.
@@ -112,9 +116,6 @@ pub fn starts(
     extents: &[Extent],
     partitions: &BTreeSet<u16>,
 ) -> Result<BTreeMap<u16, Start>, Refusal> {
-    if let Some(found) = txns.keys().filter_map(|app| log_of(app)).find(|found| **found != log.0) {
-        return Err(Refusal::OtherLog { found: found.to_owned(), ours: log.0.clone() });
-    }
     let start = |partition: u16| {
         let unknown = Refusal::NoPartition { partition, partitions: extents.len() };
         let extent = extents.get(usize::from(partition)).ok_or(unknown)?;
@@ -197,19 +198,29 @@ mod tests {
     #[test]
     fn what_one_log_said_of_a_partition_never_stands_for_another_log() {
         let mut txns = Txns::new();
-        assert_eq!(complete_by_table(&txns, Some(2)), None);
+        let complete = |txns: &Txns, log: Option<&str>, partitions| {
+            complete_by_table(txns, &Origin { log: log.map(|log| LogId(log.into())), partitions })
+        };
+        assert_eq!(complete(&txns, None, Some(2)), None);
         for (app_id, version) in [("a/0", 5), ("a/0/complete", 900), ("a/1", 2), ("a/1/complete", 700)] {
             txns.insert(format!("{PREFIX}{app_id}"), version);
         }
         txns.insert("spark".into(), 1);
-        assert_eq!(complete_by_table(&txns, Some(2)), Some(Timestamp::from_millis(700)));
-        assert_eq!(complete_by_table(&txns, Some(3)), None, "a partition has not spoken");
+        let at = |millis| Some(Timestamp::from_millis(millis));
+        assert_eq!(complete(&txns, None, Some(2)), at(700));
+        assert_eq!(complete(&txns, None, Some(3)), None, "a partition has not spoken");
+        assert_eq!(complete(&txns, Some("b"), Some(2)), None, "the present log has not spoken");
         // As many have spoken as there are, but not of one log.
         txns.insert(format!("{PREFIX}b/0"), 1);
         txns.insert(format!("{PREFIX}b/0/complete"), 800);
-        assert_eq!(complete_by_table(&txns, Some(2)), None);
+        for log in [None, Some("b")] {
+            assert_eq!(complete(&txns, log, Some(2)), None, "{log:?}");
+        }
         txns.insert(format!("{PREFIX}b/1/complete"), 950);
-        assert_eq!(complete_by_table(&txns, Some(2)), Some(Timestamp::from_millis(700)));
+        assert_eq!(complete(&txns, None, Some(2)), at(700), "any of them may be the present one");
+        assert_eq!(complete(&txns, Some("b"), Some(2)), at(800), "what a log that was given up said counts no more");
+        assert_eq!(complete(&txns, Some("b"), None), at(800));
+        assert_eq!(complete(&txns, Some("c"), None), None);
     }
 
     #[test]
@@ -253,7 +264,5 @@ mod tests {
         assert_eq!(starts(&stored, &log(), &of(0, 8), &[].into()), Ok(BTreeMap::new()));
         let none = starts(&stored, &log(), &of(0, 20), &[1].into()).unwrap_err();
         assert_eq!(none, Refusal::NoPartition { partition: 1, partitions: 1 });
-        let other = starts(&stored, &LogId("c".into()), &of(0, 20), &[].into()).unwrap_err();
-        assert_eq!(other, Refusal::OtherLog { found: "a/b".into(), ours: "c".into() });
     }
 }

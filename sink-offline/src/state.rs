@@ -13,7 +13,7 @@ use object_store::{ObjectStore as _, ObjectStoreExt as _};
 use serde::Deserialize;
 
 use crate::checkpoint::checkpoint_lines;
-use crate::delta::{Line, Metadata, Protocol, commit_path};
+use crate::delta::{Line, Metadata, Protocol, commit_path, lines};
 use crate::error::Error;
 use crate::lake::TableLocation;
 use crate::position::{Txns, is_ours};
@@ -33,27 +33,25 @@ pub struct TableState {
 
 impl TableState {
     /// Takes in the commit after [`TableState::version`].
-    pub fn advance(&mut self, commit: &[u8]) -> Result<(), serde_json::Error> {
-        for line in lines(commit) {
-            let line = line?;
-            self.protocol = line.protocol.unwrap_or_else(|| self.protocol.clone());
+    pub fn advance(&mut self, commit: impl IntoIterator<Item = Line>) {
+        for line in commit {
+            note(&line, &mut self.txns, &mut self.last_commit);
+            self.protocol = line.protocol.unwrap_or(self.protocol);
             if let Some(metadata) = line.meta_data {
-                self.metadata = *metadata;
-            }
-            if let Some(txn) = line.txn.filter(|txn| is_ours(&txn.app_id)) {
-                self.txns.insert(txn.app_id, txn.version);
-            }
-            if let Some(at) = line.commit_info.and_then(|info| info.timestamp) {
-                self.last_commit = self.last_commit.max(Timestamp::from_millis(at));
+                self.metadata = metadata;
             }
         }
         self.version += 1;
-        Ok(())
     }
 }
 
-fn lines(commit: &[u8]) -> impl Iterator<Item = Result<Line, serde_json::Error>> {
-    commit.split(|byte| *byte == b'\n').filter(|line| !line.trim_ascii().is_empty()).map(serde_json::from_slice)
+fn note(line: &Line, txns: &mut Txns, last_commit: &mut Timestamp) {
+    if let Some(txn) = line.txn.as_ref().filter(|txn| is_ours(&txn.app_id)) {
+        txns.insert(txn.app_id.clone(), txn.version);
+    }
+    if let Some(at) = line.commit_info.as_ref().and_then(|info| info.timestamp) {
+        *last_commit = Timestamp::from_millis(at).max(*last_commit);
+    }
 }
 
 /// The table's newest state, or `None` where there is no table yet.
@@ -114,14 +112,9 @@ impl Replay {
     fn take(&mut self, body: &[u8]) -> Result<(), serde_json::Error> {
         for line in lines(body) {
             let line = line?;
-            self.protocol = line.protocol.or(self.protocol.take());
-            self.metadata = line.meta_data.map(|metadata| *metadata).or(self.metadata.take());
-            if let Some(txn) = line.txn.filter(|txn| is_ours(&txn.app_id)) {
-                self.txns.insert(txn.app_id, txn.version);
-            }
-            if let Some(at) = line.commit_info.and_then(|info| info.timestamp) {
-                self.last_commit = self.last_commit.max(Timestamp::from_millis(at));
-            }
+            note(&line, &mut self.txns, &mut self.last_commit);
+            self.protocol = line.protocol.or(self.protocol);
+            self.metadata = line.meta_data.or(self.metadata.take());
         }
         Ok(())
     }

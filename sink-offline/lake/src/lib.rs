@@ -1,6 +1,6 @@
 //! Reading and upkeep of the lake: `<table>_current`, checkpoints, clean-up, SQL.
 //!
-//! Pure: `current::columns`, `current::merge`, `table::{action, state}`, `query::{prune, statement}`, [`output`]. The rest
+//! Pure: `current::columns`, `current::merge`, `table::state`, `query::{prune, statement}`, [`output`]. The rest
 //! reads and writes through the lake's object store. The change stream never waits for anything here.
 
 pub mod current;

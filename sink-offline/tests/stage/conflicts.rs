@@ -4,12 +4,16 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use deltalake::checkpoints::create_checkpoint;
-use headwater_common::clock::SystemClock;
+use headwater_common::clock::{SystemClock, Timestamp};
 use headwater_common::log::{ChangeLog as _, LogId};
 use headwater_sink_offline::commit::Committer;
+use headwater_sink_offline::delta::{Metadata, body, commit_path};
+use headwater_sink_offline::origin::Origin;
 use headwater_sink_offline::plan::Plan;
-use headwater_sink_offline::position::{Moves, Step};
-use headwater_sink_offline::state::load;
+use headwater_sink_offline::position::{Moves, Step, complete_by_table};
+use headwater_sink_offline::state::{TableState, load};
+
+use object_store::ObjectStoreExt as _;
 
 use crate::fixture::*;
 use crate::on_each_store;
@@ -36,7 +40,7 @@ async fn a_commit_of_somebody_else_in_between_is_given_way_to(place: Place) {
     assert_eq!(store.counts().failed, 0);
     assert_exactly_once(&lake, 0..10, "after a foreign commit").await;
     let state = load(&lake.history(&table())).await.unwrap().unwrap();
-    assert_eq!(state.metadata.configuration["delta.appendOnly"], "false", "what the other set is kept");
+    assert_eq!(state.metadata.property("delta.appendOnly"), Some("false"), "what the other set is kept");
     assert!(state.metadata.configuration.contains_key("delta.logRetentionDuration"));
 }
 
@@ -58,9 +62,8 @@ async fn the_state_is_the_same_from_commits_and_from_a_checkpoint_of_delta_rs(pl
         }
         // Only the checkpoint is left to read.
         for version in 0..=from_commits.version {
-            let path = headwater_sink_offline::delta::commit_path(version);
             // Those before the last checkpoint are gone already.
-            object_store::ObjectStoreExt::delete(&*location.store, &path).await.ok();
+            location.store.delete(&commit_path(version)).await.ok();
         }
         let before = store.counts();
         let from_checkpoint = load(&location).await.unwrap().unwrap();
@@ -125,10 +128,87 @@ async fn a_table_that_was_upgraded_beyond_plain_features_is_refused_with_the_rem
     let location = lake.history(&table());
     let state = load(&location).await.unwrap().unwrap();
     let upgrade = br#"{"protocol":{"minReaderVersion":3,"minWriterVersion":7,"readerFeatures":["deletionVectors"],"writerFeatures":["deletionVectors"]}}"#;
-    let path = headwater_sink_offline::delta::commit_path(state.version + 1);
-    object_store::ObjectStoreExt::put(&*location.store, &path, upgrade.to_vec().into()).await.unwrap();
+    location.store.put(&commit_path(state.version + 1), upgrade.to_vec().into()).await.unwrap();
     let refused = Sink::start(&log, &lake, simple(), quick()).ended().await.unwrap_err().to_string();
     assert!(refused.contains("reader version 3") && refused.contains("rebuild"), "{refused}");
+}
+
+/// What partition 0 of two says with a step: complete up to `until`.
+fn saying(before: Option<u64>, last: u64, until: i64) -> Moves {
+    Moves { complete: [(0, Timestamp::from_millis(until))].into(), ..step(before, last) }
+}
+
+async fn opened(lake: &headwater_sink_offline::Lake, log: &LogId) -> Result<Committer, headwater_sink_offline::Error> {
+    let plan = Arc::new(Plan::of(&simple()).unwrap());
+    Committer::open_of(lake.history(&table()), plan, log.clone(), Some(1), &SystemClock).await
+}
+
+async fn table_state(lake: &headwater_sink_offline::Lake) -> TableState {
+    load(&lake.history(&table())).await.unwrap().unwrap()
+}
+
+/// Another tool's commit that changes the table's metadata.
+async fn change_metadata(lake: &headwater_sink_offline::Lake, change: impl FnOnce(&mut Metadata)) {
+    let mut state = table_state(lake).await;
+    change(&mut state.metadata);
+    let commit = body(&[state.metadata.into()]).unwrap();
+    lake.history(&table()).store.put(&commit_path(state.version + 1), commit.into()).await.unwrap();
+}
+
+/// As a reader sees it, who has nothing but the table.
+async fn complete(lake: &headwater_sink_offline::Lake) -> Option<i64> {
+    let state = table_state(lake).await;
+    complete_by_table(&state.txns, &Origin::of(&state.metadata)).map(Timestamp::as_millis)
+}
+
+/// GIVEN two sinks with different logs that opened one empty table WHEN both commit THEN the first writes it from then on,
+/// and the second is refused whatever it does.
+async fn of_two_sinks_with_different_logs_one_writes_and_the_other_is_refused(place: Place) {
+    for first in [0, 1] {
+        let ((lake, _), logs) = (lake_in(&place), [LogId("one".into()), LogId("two".into())]);
+        let mut sinks = [opened(&lake, &logs[0]).await.unwrap(), opened(&lake, &logs[1]).await.unwrap()];
+        sinks[first].commit(&saying(None, 4, 100), None, &SystemClock).await.unwrap();
+        let refused = sinks[1 - first].commit(&saying(None, 4, 900), None, &SystemClock).await.unwrap_err().to_string();
+        assert!(refused.contains(&format!("was written from log {}", logs[first].0)), "{refused}");
+        let refused = opened(&lake, &logs[1 - first]).await.err().unwrap().to_string();
+        assert!(refused.contains("rebuild"), "{refused}");
+        sinks[first].commit(&saying(Some(4), 5, 200), None, &SystemClock).await.unwrap();
+        assert_eq!(Origin::of(&table_state(&lake).await.metadata).log.as_ref(), Some(&logs[first]));
+        assert_eq!(complete(&lake).await, Some(200));
+    }
+}
+
+/// GIVEN a table of an earlier release, which names no log WHEN the sink opens it THEN it names the sink's, and is
+/// complete up to what that said.
+async fn a_table_that_names_no_log_is_given_its_name(place: Place) {
+    let ((lake, _), log) = (lake_in(&place), LogId("one".into()));
+    opened(&lake, &log).await.unwrap().commit(&saying(None, 4, 100), None, &SystemClock).await.unwrap();
+    change_metadata(&lake, |metadata| Origin::default().write(metadata)).await;
+    assert_eq!(Origin::of(&table_state(&lake).await.metadata), Origin::default());
+    assert_eq!(complete(&lake).await, Some(100));
+    let other = opened(&lake, &LogId("two".into())).await.err().unwrap().to_string();
+    assert!(other.contains("was written from log one"), "{other}");
+    opened(&lake, &log).await.unwrap();
+    let origin = Origin::of(&table_state(&lake).await.metadata);
+    assert_eq!(origin, Origin { log: Some(log), partitions: Some(1) });
+    assert_eq!(complete(&lake).await, Some(100));
+}
+
+/// GIVEN a table whose log was given up WHEN another log is named by hand THEN the old log's sink is refused, the new
+/// one's goes on, and what the old log said counts neither as complete nor against it.
+async fn a_log_that_was_given_up_has_no_say_in_what_is_complete(place: Place) {
+    let ((lake, _), [old, new]) = (lake_in(&place), [LogId("old".into()), LogId("new".into())]);
+    let mut zombie = opened(&lake, &old).await.unwrap();
+    zombie.commit(&saying(None, 4, 500), None, &SystemClock).await.unwrap();
+    change_metadata(&lake, |metadata| Origin { log: Some(new.clone()), partitions: Some(1) }.write(metadata)).await;
+    assert_eq!(complete(&lake).await, None, "not before the new log has spoken");
+    let refused = zombie.commit(&saying(Some(4), 5, 501), None, &SystemClock).await.unwrap_err().to_string();
+    assert!(refused.contains("was written from log new"), "{refused}");
+    let mut sink = opened(&lake, &new).await.unwrap();
+    sink.commit(&saying(None, 0, 400), None, &SystemClock).await.unwrap();
+    assert_eq!(complete(&lake).await, Some(400));
+    sink.commit(&saying(Some(0), 1, 900), None, &SystemClock).await.unwrap();
+    assert_eq!(complete(&lake).await, Some(900), "the old log is at 500 for ever");
 }
 
 on_each_store!(
@@ -137,4 +217,7 @@ on_each_store!(
     a_sink_that_was_overtaken_changes_nothing,
     a_commit_whose_answer_was_lost_is_done_and_not_made_again,
     a_table_that_was_upgraded_beyond_plain_features_is_refused_with_the_remedy,
+    of_two_sinks_with_different_logs_one_writes_and_the_other_is_refused,
+    a_table_that_names_no_log_is_given_its_name,
+    a_log_that_was_given_up_has_no_say_in_what_is_complete,
 );

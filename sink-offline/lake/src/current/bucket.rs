@@ -8,6 +8,7 @@ use arrow::compute::{max, min};
 use arrow::datatypes::SchemaRef;
 use futures::TryStreamExt;
 use headwater_common::clock::Timestamp;
+use headwater_sink_offline::delta::Add;
 use headwater_sink_offline::lake::TableLocation;
 use headwater_sink_offline::{schema, stats};
 use object_store::path::Path;
@@ -17,7 +18,6 @@ use super::BUCKET;
 use super::merge::{Incoming, conform};
 use crate::error::Error;
 use crate::newest::{longs, strings};
-use crate::table::action::Add;
 use crate::table::parquet_file::{FileWriter, open, properties, writer};
 use crate::table::state::DataFile;
 

@@ -6,10 +6,9 @@ use std::sync::Arc;
 use arrow::datatypes::{Schema, SchemaRef};
 use deltalake::kernel::StructType;
 use deltalake::kernel::engine::arrow_conversion::TryIntoArrow;
+use headwater_sink_offline::delta::{Format, Metadata};
 use headwater_sink_offline::schema;
 use serde_json::{Value, json};
-
-use crate::table::action::{Format, Metadata};
 
 /// The partition column: the bucket of the key's hash.
 pub const BUCKET: &str = "_bucket";
@@ -63,6 +62,7 @@ pub fn current_metadata(
         None => Metadata {
             id: uuid::Uuid::new_v4().to_string(),
             name: Some(name.to_owned()),
+            description: Some("the newest state of every item".to_owned()),
             format: Format::default(),
             schema_string,
             partition_columns: vec![BUCKET.to_owned()],
@@ -88,7 +88,7 @@ pub fn file_schema(metadata: &Metadata) -> Result<SchemaRef, String> {
 
 /// The number of buckets of a table; a table without the property is refused by `None`.
 pub fn buckets_of(metadata: &Metadata) -> Option<u16> {
-    metadata.configuration.get(BUCKETS_PROPERTY)?.as_deref()?.parse().ok().filter(|buckets| *buckets > 0)
+    metadata.property(BUCKETS_PROPERTY)?.parse().ok().filter(|buckets| *buckets > 0)
 }
 
 fn fields_of(schema_string: &str) -> Result<Vec<Value>, String> {
@@ -123,6 +123,7 @@ mod tests {
         Metadata {
             id: "x".into(),
             name: None,
+            description: None,
             format: Format::default(),
             schema_string: HistorySchema::of(&entity).unwrap().schema_string(),
             partition_columns: vec!["_date".into()],

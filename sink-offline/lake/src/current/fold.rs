@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use headwater_common::change::TableName;
 use headwater_common::clock::Timestamp;
+use headwater_sink_offline::delta::{CommitInfo, Line, Metadata, Protocol};
 use headwater_sink_offline::lake::Lake;
 use serde::Serialize;
 use tokio_util::sync::CancellationToken;
@@ -16,7 +17,6 @@ use super::settings::Settings;
 use super::step::Step;
 use super::work::Work;
 use crate::error::Error;
-use crate::table::action::{Line, Metadata, Protocol};
 use crate::table::log::{Appended, TableLog};
 use crate::table::parquet_file::{OpenFile, open};
 use crate::table::state::{DataFile, Keep, TableState};
@@ -220,13 +220,7 @@ impl Fold {
         let name = self.current.table().name.clone();
         let made = current_metadata(source, None, &name, self.properties(source), now.as_millis());
         let made = made.map_err(|reason| self.refused(&reason))?;
-        let protocol = Protocol { min_reader_version: 1, min_writer_version: 2 };
-        let created = serde_json::json!({
-            "timestamp": now.as_millis(),
-            "operation": "CREATE TABLE",
-            "engineInfo": headwater_sink_offline::delta::engine_info(),
-        });
-        let lines = [Line::commit_info(created), protocol.into(), made.into()];
+        let lines: [Line; 3] = [CommitInfo::of("CREATE TABLE", now).into(), Protocol::PLAIN.into(), made.into()];
         let absent = |state: Option<&TableState>| if state.is_none() { Ok(()) } else { Err("the table") };
         match self.current.append(&lines, absent, |_| false).await {
             // Somebody else made it.

@@ -3,10 +3,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use headwater_common::clock::Timestamp;
+use headwater_sink_offline::delta::{Add, CommitInfo, Contents, Line, Metadata, Remove, Txn};
 
 use super::columns::{SOURCE_PROPERTY, current_metadata};
 use super::{BUCKET, SOURCE, source_version};
-use crate::table::action::{Add, Line, Metadata, Remove, Txn};
 use crate::table::state::{DataFile, Keep, TableState};
 
 pub struct Work {
@@ -39,7 +39,7 @@ impl Work {
 
     /// The id of the history that the table is made from.
     pub fn source(&self) -> Option<&str> {
-        self.metadata.configuration.get(SOURCE_PROPERTY)?.as_deref()
+        self.metadata.property(SOURCE_PROPERTY)
     }
 
     /// From nothing, out of the history of this id.
@@ -63,7 +63,7 @@ impl Work {
 
     /// The commit that makes the buckets what they shall be, as of version `until` of history.
     pub fn lines(&self, until: i64) -> Vec<Line> {
-        let mut lines = vec![Line::commit_info(self.info(until))];
+        let mut lines = vec![Line::from(self.info(until))];
         if self.known.as_ref() != Some(&self.metadata) {
             lines.push(self.metadata.clone().into());
         }
@@ -117,14 +117,12 @@ impl Work {
         }
     }
 
-    /// For people and tools; no reader needs it.
-    fn info(&self, until: i64) -> serde_json::Value {
-        serde_json::json!({
-            "timestamp": self.now.as_millis(),
-            "operation": "WRITE",
-            "operationParameters": {"mode": "Overwrite", "partitionBy": format!("[\"{BUCKET}\"]")},
-            "engineInfo": headwater_sink_offline::delta::engine_info(),
-            "headwater": {"sourceVersion": until},
-        })
+    fn info(&self, until: i64) -> CommitInfo {
+        let parameters = [("mode", "Overwrite".to_owned()), ("partitionBy", format!("[\"{BUCKET}\"]"))];
+        CommitInfo {
+            operation_parameters: parameters.map(|(name, value)| (name.to_owned(), value)).into(),
+            headwater: Some(Contents::Fold { source_version: until }),
+            ..CommitInfo::of("WRITE", self.now)
+        }
     }
 }

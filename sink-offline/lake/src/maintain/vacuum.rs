@@ -34,8 +34,9 @@ fn is_data(path: &str) -> bool {
 mod tests {
     use std::collections::BTreeMap;
 
+    use headwater_sink_offline::delta::Add;
+
     use super::*;
-    use crate::table::action::Add;
     use crate::table::state::{DataFile, Keep};
 
     fn state(files: &[&str], removed: &[(&str, i64)]) -> TableState {

@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use headwater_common::change::TableName;
 use headwater_common::clock::Timestamp;
-use headwater_sink_offline::commit::PARTITIONS_PROPERTY;
 use headwater_sink_offline::lake::{Lake, TableLocation};
+use headwater_sink_offline::origin::Origin;
 use headwater_sink_offline::position::complete_by_table;
 
 use crate::current::{SOURCE_PROPERTY, source_version};
@@ -77,11 +77,10 @@ impl Snapshot {
     }
 }
 
-/// The smallest completeness over the partitions; none while one of them has not spoken.
+/// The smallest completeness over the partitions of the log that the table names; none while one of them has not spoken.
 pub fn complete_until(history: &TableState) -> Option<Timestamp> {
-    // A table of an earlier release does not say how many partitions its log has.
-    let partitions = history.property(PARTITIONS_PROPERTY).and_then(|partitions| partitions.parse().ok());
-    complete_by_table(&history.txns, partitions)
+    let origin = history.metadata.as_ref().map(Origin::of).unwrap_or_default();
+    complete_by_table(&history.txns, &origin)
 }
 
 #[cfg(test)]

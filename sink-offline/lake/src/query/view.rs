@@ -8,6 +8,7 @@ use datafusion::catalog::TableProvider;
 use datafusion::catalog::view::ViewTable;
 use datafusion::error::DataFusionError;
 use datafusion::prelude::{DataFrame, SessionContext, ident};
+use headwater_sink_offline::delta::Metadata;
 use headwater_sink_offline::schema;
 
 use super::changed::unchanged;
@@ -16,7 +17,6 @@ use super::snapshot::Snapshot;
 use crate::current::{arrow_schema, current_metadata, file_schema};
 use crate::error::Error;
 use crate::newest::{Newest, selection};
-use crate::table::action::Metadata;
 use crate::table::state::TableState;
 
 #[derive(Debug, thiserror::Error)]

@@ -4,12 +4,12 @@ use std::sync::Arc;
 
 use arrow::json::LineDelimitedWriter;
 use futures::TryStreamExt;
+use headwater_sink_offline::delta::Line;
 use headwater_sink_offline::lake::TableLocation;
 use object_store::path::Path;
 use parquet::arrow::{ParquetRecordBatchStreamBuilder, ProjectionMask};
 use serde::Deserialize;
 
-use super::action::Line;
 use super::parquet_file::FileReader;
 use super::state::{Keep, TableState};
 use crate::error::Error;

@@ -3,11 +3,11 @@
 use std::sync::Arc;
 
 use futures::{StreamExt, TryStreamExt};
+use headwater_sink_offline::delta::{self, Line};
 use headwater_sink_offline::lake::TableLocation;
 use object_store::path::Path;
 use object_store::{ObjectStoreExt, PutMode, PutOptions};
 
-use super::action::{Line, from_body, to_body};
 use super::checkpoint::{self, Hint};
 use super::state::{DataFile, Keep, TableState};
 use crate::error::Error;
@@ -137,7 +137,7 @@ impl TableLog {
     async fn commit(&self, version: i64) -> Result<Option<Vec<Line>>, Error> {
         let Some(body) = self.get(&commit_path(version)).await? else { return Ok(None) };
         let damaged = |reason: String| Error::Damaged { table: self.table.name.clone(), version, reason };
-        from_body(&body).map(Some).map_err(|error| damaged(error.to_string()))
+        delta::lines(&body).collect::<Result<_, _>>().map(Some).map_err(|error| damaged(error.to_string()))
     }
 
     async fn get(&self, path: &Path) -> Result<Option<bytes::Bytes>, Error> {
@@ -178,7 +178,7 @@ impl TableLog {
         still: impl Fn(Option<&TableState>) -> Result<(), &'static str>,
         landed: impl Fn(&TableState) -> bool,
     ) -> Result<i64, Error> {
-        let body = bytes::Bytes::from(to_body(lines).map_err(|error| self.schema(&error.to_string()))?);
+        let body = bytes::Bytes::from(delta::body(lines).map_err(|error| self.schema(&error.to_string()))?);
         for _ in 0..ATTEMPTS {
             let conflict = |what| Error::Conflict { table: self.table.name.clone(), what };
             still(self.state.as_deref()).map_err(conflict)?;
@@ -217,8 +217,9 @@ impl TableLog {
     }
 }
 
+/// Of a version that there can be: there is none before 0.
 pub fn commit_path(version: i64) -> Path {
-    Path::from(format!("_delta_log/{version:020}.json"))
+    delta::commit_path(version.unsigned_abs())
 }
 
 /// The version of a commit's file.

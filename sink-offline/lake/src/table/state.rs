@@ -2,9 +2,8 @@
 
 use std::collections::{BTreeMap, HashMap};
 
+use headwater_sink_offline::delta::{Add, Line, Metadata};
 use serde::Deserialize;
-
-use super::action::{Add, Line, Metadata};
 
 /// What of the log stays in memory, besides the files, the properties and the transactions.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -57,7 +56,7 @@ impl TableState {
     /// Adds one line of the log. Lines of one commit may come in any order.
     pub fn apply(&mut self, line: Line, keep: Keep) -> Result<(), Unsupported> {
         if let Some(protocol) = line.protocol
-            && protocol.min_reader_version > 1
+            && !protocol.is_readable()
         {
             return Err(Unsupported::Protocol(protocol.min_reader_version));
         }
@@ -88,7 +87,7 @@ impl TableState {
     }
 
     pub fn property(&self, name: &str) -> Option<&str> {
-        self.metadata.as_ref()?.configuration.get(name)?.as_deref()
+        self.metadata.as_ref()?.property(name)
     }
 
     /// Rows of all files, where each file's statistics say.
@@ -139,8 +138,9 @@ struct VersionOnly {
 
 #[cfg(test)]
 mod tests {
+    use headwater_sink_offline::delta::{Protocol, Remove, Txn};
+
     use super::*;
-    use crate::table::action::{Protocol, Remove, Txn};
 
     fn add(path: &str, stats: &str) -> Line {
         Line::from(Add {
