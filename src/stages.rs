@@ -116,7 +116,7 @@ impl Stages {
             clock: self.clock.clone(),
             health: self.health.clone(),
         };
-        self.start("maintenance", |stop| maintenance.run(stop));
+        self.start(headwater_lake::maintain::PART, |stop| maintenance.run(stop));
     }
 
     fn start<E, R>(&mut self, stage: &'static str, run: impl FnOnce(CancellationToken) -> R)

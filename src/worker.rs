@@ -30,7 +30,7 @@ impl Role {
             Role::Ingest => "ingest",
             Role::SinkOffline => "sink-offline",
             Role::SinkSearch => "sink-search",
-            Role::Maintain => "lake-maintenance",
+            Role::Maintain => headwater_lake::maintain::PART,
         }
     }
 }

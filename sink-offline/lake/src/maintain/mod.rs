@@ -28,7 +28,7 @@ pub use table::{Report, Upkeep};
 use crate::error::Error;
 
 /// The name of this part on the board of health.
-pub const PART: &str = "lake-maintenance";
+pub const PART: &str = "maintenance";
 
 pub struct Maintenance {
     pub lake: Lake,
