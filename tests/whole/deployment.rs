@@ -10,7 +10,7 @@ use serde_json::Value;
 
 use crate::stack::{BINARY, PATIENCE, headwater};
 
-const WORKERS: [&str; 4] = ["ingest", "sink-offline", "sink-search", "maintain"];
+pub const WORKERS: [&str; 4] = ["ingest", "sink-offline", "sink-search", "maintain"];
 
 fn root() -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR"))
@@ -32,15 +32,22 @@ fn texts<'a>(list: &'a Value, field: &str) -> Vec<&'a str> {
     list.as_array().into_iter().flatten().filter_map(|one| element(one).as_str()).collect()
 }
 
+/// What a pod sees at a path.
+pub enum Mount {
+    /// Made of these files of the repository.
+    ConfigMap(Vec<PathBuf>),
+    EmptyDir,
+}
+
 /// A worker's pod as its Deployment describes it.
-struct Worker {
-    name: &'static str,
+pub struct Worker {
+    pub name: &'static str,
     pod: Value,
     template: Value,
 }
 
 impl Worker {
-    fn of(name: &'static str) -> Worker {
+    pub fn of(name: &'static str) -> Worker {
         let documents = manifest(&format!("{name}.yaml"));
         let deployment = documents.iter().find(|document| document["kind"] == "Deployment").unwrap();
         assert_eq!(deployment["metadata"]["name"], format!("headwater-{name}"));
@@ -53,42 +60,56 @@ impl Worker {
         &self.pod["containers"][0]
     }
 
-    /// A path in the container as the file or folder that the ConfigMap mounted there is made of.
-    fn mounted(&self, path: &str) -> PathBuf {
-        let mounts = self.container()["volumeMounts"].as_array().unwrap();
-        let found = mounts.iter().find_map(|mount| {
-            let rest = path.strip_prefix(mount["mountPath"].as_str()?)?;
-            Some((mount["name"].as_str()?, rest.trim_start_matches('/')))
-        });
-        let (volume, file) = found.unwrap_or_else(|| panic!("{}: nothing is mounted at {path}", self.name));
-        let volumes = self.pod["volumes"].as_array().unwrap();
-        let volume = volumes.iter().find(|known| known["name"] == *volume).unwrap();
-        let map = volume["configMap"]["name"].as_str().unwrap();
+    /// What is mounted: the volume, where, and what.
+    pub fn mounts(&self) -> Vec<(String, String, Mount)> {
         let kustomization = &manifest("kustomization.yaml")[0];
-        let made = kustomization["configMapGenerator"].as_array().unwrap();
-        let made = made.iter().find(|made| made["name"] == map).unwrap_or_else(|| panic!("no ConfigMap {map}"));
-        let files = texts(&made["files"], "");
-        let folder = root().join("infra/kubernetes");
-        if file.is_empty() {
-            return folder.join(Path::new(files[0]).parent().unwrap());
-        }
-        let named = files.into_iter().find(|known| Path::new(known).file_name().unwrap() == file);
-        folder.join(named.unwrap_or_else(|| panic!("ConfigMap {map} has no {file}")))
+        let volumes = self.pod["volumes"].as_array().unwrap();
+        let mount = |mount: &Value| {
+            let volume = volumes.iter().find(|known| known["name"] == mount["name"]).unwrap();
+            let what = if volume["emptyDir"].is_object() {
+                Mount::EmptyDir
+            } else {
+                assert_eq!(mount["readOnly"], true, "{}: nobody writes to a ConfigMap", self.name);
+                let map = volume["configMap"]["name"].as_str().unwrap();
+                let made = kustomization["configMapGenerator"].as_array().unwrap();
+                let made = made.iter().find(|made| made["name"] == map).unwrap_or_else(|| panic!("no ConfigMap {map}"));
+                let files = texts(&made["files"], "").into_iter();
+                Mount::ConfigMap(files.map(|file| root().join("infra/kubernetes").join(file)).collect())
+            };
+            (volume["name"].as_str().unwrap().to_owned(), mount["mountPath"].as_str().unwrap().to_owned(), what)
+        };
+        self.container()["volumeMounts"].as_array().unwrap().iter().map(mount).collect()
     }
 
-    /// The arguments as the container gives them, with files of this machine for those that are mounted.
+    /// A path in the container as the file or folder that the ConfigMap mounted there is made of.
+    fn mounted(&self, path: &str) -> PathBuf {
+        let mounts = self.mounts();
+        let found = mounts.iter().find_map(|(_, at, mount)| Some((path.strip_prefix(at.as_str())?, mount)));
+        let Some((rest, Mount::ConfigMap(files))) = found else {
+            panic!("{}: nothing is mounted at {path}", self.name)
+        };
+        match rest.trim_start_matches('/') {
+            "" => files[0].parent().unwrap().to_owned(),
+            name => files.iter().find(|file| file.file_name().unwrap() == name).unwrap().clone(),
+        }
+    }
+
+    /// The arguments as the container gives them.
+    pub fn given(&self) -> Vec<String> {
+        texts(&self.container()["args"], "").into_iter().map(str::to_owned).collect()
+    }
+
+    /// The same, with files of this machine for those that are mounted.
     fn arguments(&self) -> Vec<String> {
-        let given = texts(&self.container()["args"], "").into_iter();
-        given
-            .map(|argument| match argument.starts_with('/') {
-                true => self.mounted(argument).display().to_string(),
-                false => argument.to_owned(),
-            })
-            .collect()
+        let on_this_machine = |argument: String| match argument.starts_with('/') {
+            true => self.mounted(&argument).display().to_string(),
+            false => argument,
+        };
+        self.given().into_iter().map(on_this_machine).collect()
     }
 
     /// Its environment, with something for each secret.
-    fn environment(&self) -> BTreeMap<String, String> {
+    pub fn environment(&self) -> BTreeMap<String, String> {
         let variables = self.container()["env"].as_array().unwrap();
         let value = |variable: &Value| match variable["value"].as_str() {
             Some(value) => value.to_owned(),
@@ -133,7 +154,7 @@ impl Worker {
 
     /// What is asked of the worker from outside: who asks, where, and whether the answer must be good while no server
     /// is there.
-    fn questions(&self) -> Vec<(&'static str, String, u64, bool)> {
+    pub fn questions(&self) -> Vec<(&'static str, String, u64, bool)> {
         let probe = |name: &'static str, alive| {
             let get = &self.container()[name]["httpGet"];
             (name, get["path"].as_str().unwrap().to_owned(), self.port(&get["port"]), alive)
@@ -201,7 +222,8 @@ async fn every_worker_of_the_manifests_starts_with_their_settings_and_answers_th
             );
         }
         let ended = process.stop(PATIENCE).await.unwrap();
-        assert_eq!(ended.code(), Some(0), "{name}: {}", read(&launch.log));
+        let log = read(&launch.log);
+        assert_eq!(ended.code(), Some(0), "{name}: {log}");
     }
 }
 
@@ -220,6 +242,52 @@ fn workers_run_without_rights_on_a_file_system_that_they_can_not_write() {
         assert_eq!(container["readOnlyRootFilesystem"], true, "{name}");
         assert_eq!(container["allowPrivilegeEscalation"], false, "{name}");
         assert_eq!(container["capabilities"], serde_json::json!({"drop": ["ALL"]}), "{name}");
+    }
+}
+
+/// A memory limit as Kubernetes writes it, in bytes.
+fn bytes(quantity: &Value) -> u64 {
+    let text = quantity.as_str().unwrap();
+    let (digits, shift) = match text.strip_suffix("Mi") {
+        Some(digits) => (digits, 20),
+        None => (text.strip_suffix("Gi").unwrap_or_else(|| panic!("{text}")), 30),
+    };
+    digits.parse::<u64>().unwrap() << shift
+}
+
+/// What a worker may hold by its settings leaves room for the rest of it, twice over, and it is asked for.
+#[test]
+fn memory_limits_leave_room_around_the_budgets_of_the_settings() {
+    for (name, budget) in [
+        ("ingest", "/ingest/memory_bytes"),
+        ("sink-offline", "/sink_offline/memory_bytes"),
+        ("sink-search", "/sink_search/buffer_bytes"),
+        ("maintain", "/maintenance/current/step_bytes"),
+    ] {
+        let worker = Worker::of(name);
+        let resources = &worker.container()["resources"];
+        let budget = worker.settings().pointer(budget).and_then(Value::as_u64).unwrap();
+        let (requested, limit) = (bytes(&resources["requests"]["memory"]), bytes(&resources["limits"]["memory"]));
+        assert!(budget * 2 <= requested && requested <= limit, "{name}: {budget} of {requested}, at most {limit}");
+    }
+}
+
+/// The image and the secret that the manifests name are those that their README and the kustomization make.
+#[test]
+fn workers_get_the_image_and_the_secrets_that_are_made_for_them() {
+    let image = manifest("kustomization.yaml")[0]["images"][0]["name"].clone();
+    let told = read("infra/kubernetes/README.md");
+    let create = told.lines().find_map(|line| line.strip_prefix("kubectl create secret generic ")).unwrap();
+    let (secret, literals) = create.split_once(' ').unwrap();
+    for name in WORKERS {
+        let worker = Worker::of(name);
+        assert_eq!(worker.container()["image"], image, "{name}: kustomize leaves another image as it is");
+        for variable in worker.container()["env"].as_array().unwrap() {
+            let reference = &variable["valueFrom"]["secretKeyRef"];
+            assert_eq!(reference["name"], secret, "{name}");
+            let key = reference["key"].as_str().unwrap();
+            assert!(literals.contains(&format!("--from-literal={key}=")), "{name}: nobody is told to make {key}");
+        }
     }
 }
 
@@ -261,6 +329,12 @@ fn the_image_is_built_from_this_source_by_the_pinned_toolchain() {
         builds.len() == 2
             && builds.iter().all(|line| line.contains("--release --locked --features kafka --bin headwater"))
     );
+    let command = "/usr/local/bin/headwater";
+    let copied = format!("\nCOPY --from=build /headwater/target/release/headwater {command}\n");
+    assert!(dockerfile.contains(&copied) && dockerfile.ends_with(&format!("\nENTRYPOINT [\"{command}\"]\n")));
+    // The runtime has neither library, and the C library of one release of Debian.
+    assert!(dockerfile.contains("\nENV LIBZ_SYS_STATIC=1\n"));
+    assert!(dockerfile.contains("\nARG DEBIAN=bookworm\n") && dockerfile.contains("/cc-debian12:nonroot\n"));
     let port = Worker::of("ingest").port(&Value::from("http"));
     assert!(dockerfile.contains(&format!("\nEXPOSE {port}\n")));
     let ignored = read(".dockerignore");

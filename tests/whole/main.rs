@@ -6,6 +6,7 @@
 mod canary;
 mod cluster;
 mod commands;
+mod confined;
 mod deployment;
 mod exposition;
 mod full_disk;
