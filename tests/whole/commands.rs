@@ -94,6 +94,9 @@ fn bad_settings_and_definitions_are_refused_with_their_place_and_the_nearest_nam
     );
     let (code, message) = refusal(&["config", "check", &definition]);
     assert!(code == 2 && message.contains("bad.yaml:5") && message.contains("`long`"), "{message}");
+    let (_, message) = refusal(&["config", "check", &definition, "--json"]);
+    let error = &serde_json::from_str::<Value>(&message).unwrap()["error"];
+    assert!(error["cause"].is_string() && error.to_string().contains("`long`"), "the same for programs: {message}");
     let printed = run(&["config", "print"]);
     let again = file("again.yaml", &text(&printed.stdout));
     assert!(run(&["config", "print", "--settings", &again]).status.success(), "what is printed can be read");

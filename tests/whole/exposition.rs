@@ -29,6 +29,15 @@ impl Family {
         self.with("_count", labels).iter().sum()
     }
 
+    /// The upper bounds of a histogram's buckets, the infinite one left out.
+    pub fn bounds(&self) -> Vec<f64> {
+        let bounds = self.samples.iter().filter_map(|sample| number(sample.labels.get("le")?).ok());
+        let mut bounds: Vec<f64> = bounds.filter(|bound| bound.is_finite()).collect();
+        bounds.sort_by(f64::total_cmp);
+        bounds.dedup();
+        bounds
+    }
+
     fn with(&self, suffix: &str, labels: &[(&str, &str)]) -> Vec<f64> {
         let fits = |sample: &&Sample| {
             sample.suffix == suffix
