@@ -13,6 +13,10 @@ kills count="300":
     HEADWATER_KILLS={{count}} cargo test --test whole kills -- --nocapture
     HEADWATER_KILLS={{count}} cargo test -p headwater-common --test log kills -- --nocapture
 
+# Spark reads the lake as `deltalake` does.
+spark:
+    HEADWATER_SPARK=1 cargo test --all-features --test whole spark -- --nocapture
+
 # The long fault test of workers on real servers, with three brokers.
 faults count="300":
     infra/servers/up --brokers 3

@@ -9,7 +9,7 @@ use std::fmt::Write as _;
 use arrow::array::{Array as _, ArrayRef, ArrowNumericType, AsArray, RecordBatch};
 use arrow::compute::{max, max_string, min, min_string};
 use arrow::datatypes::{
-    DataType, Date32Type, Decimal128Type, Float64Type, Int32Type, Int64Type, TimeUnit, TimestampMicrosecondType,
+    DataType, Date32Type, Decimal128Type, Field, Float64Type, Int32Type, Int64Type, TimeUnit, TimestampMicrosecondType,
 };
 use headwater_common::clock::Timestamp;
 
@@ -33,7 +33,7 @@ pub fn of_all(batches: &[RecordBatch]) -> String {
     let schema = batches.first().map(RecordBatch::schema);
     for (at, field) in schema.iter().flat_map(|schema| schema.fields().iter().enumerate()) {
         let name = field.name();
-        if !is_primitive(field.data_type()) {
+        if !has_statistics(field) {
             continue;
         }
         let column = Column(batches.iter().map(|batch| batch.column(at)).collect());
@@ -51,9 +51,10 @@ pub fn of_all(batches: &[RecordBatch]) -> String {
     format!(r#"{{"numRecords":{rows},"minValues":{least},"maxValues":{most},"nullCount":{nulls}}}"#)
 }
 
-fn is_primitive(data_type: &DataType) -> bool {
+/// Whether readers look for statistics of this column.
+pub fn has_statistics(field: &Field) -> bool {
     matches!(
-        data_type,
+        field.data_type(),
         DataType::Utf8
             | DataType::Int32
             | DataType::Int64
@@ -213,7 +214,7 @@ mod tests {
     use std::sync::Arc;
 
     use arrow::array::{Decimal128Array, Float64Array, Int64Array, StringArray, TimestampMicrosecondArray};
-    use arrow::datatypes::{Field, Schema};
+    use arrow::datatypes::Schema;
 
     use super::*;
 

@@ -1,78 +1,73 @@
-"""Reads a lake's table with the `deltalake` package and with Polars, and prints rows and sums as JSON.
+"""Reads a lake's table with others' readers and prints rows and sums as JSON: the `deltalake` package, Polars, and DuckDB
+over Arrow.
 
     readers.py LAKE TABLE [--rows]
 
 Of `<TABLE>_history` and `<TABLE>_current` each reader reports the version of the Delta table, the columns with their
 types, the number of rows, of distinct keys and of rows by `_op`, the smallest and largest `_version`, and a digest of
-all rows; a table that is not there is null. With --rows the rows too, sorted by `_key` and `_version`. Decimals, times and dates are text and binary is
-base64, so that nothing passes through a double. Exit code 1 when the two readers differ, after printing.
+all rows; a table that is not there is null. Polars and DuckDB are also asked for the rows that have the smallest and the
+largest value of each column: files that they pass over by their statistics must have none. With --rows the rows too,
+sorted by `_key` and `_version`. Decimals, times and dates are text and binary is base64, so that nothing passes through a
+double. Exit code 1 when the readers differ, or do not find what is there, after printing.
 """
 
 import argparse
-import base64
-import collections
-import datetime
-import decimal
-import hashlib
 import json
 import pathlib
 import sys
 
+import duckdb
 import polars
 from deltalake import DeltaTable, QueryBuilder
 
-
-def plain(value):
-    if isinstance(value, decimal.Decimal):
-        return format(value, "f")
-    if isinstance(value, (bytes, bytearray, memoryview)):
-        return base64.b64encode(bytes(value)).decode()
-    if isinstance(value, datetime.datetime):
-        if value.tzinfo is None:
-            return value.isoformat(timespec="microseconds")
-        return value.astimezone(datetime.timezone.utc).isoformat(timespec="microseconds")
-    if isinstance(value, datetime.date):
-        return value.isoformat()
-    if isinstance(value, dict):
-        return {name: plain(one) for name, one in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [plain(one) for one in value]
-    if isinstance(value, float) and (value != value or value in (float("inf"), float("-inf"))):
-        return str(value)
-    return value
+from plain_rows import report, unfound
 
 
-def with_deltalake(path):
-    table = DeltaTable(str(path))
-    types = {field.name: json.loads(field.to_json())["type"] for field in table.schema().fields}
-    batches = QueryBuilder().register("rows", table).execute("select * from rows").read_all()
-    # Arrow to plain values by way of Polars' importer of the Arrow stream, which keeps decimals and times.
-    rows = polars.DataFrame(batches).to_dicts() if batches.num_rows else []
-    return table.version(), types, rows
+class Deltalake:
+    def __init__(self, path):
+        self.table = DeltaTable(str(path))
+
+    def types(self):
+        return {field.name: json.loads(field.to_json())["type"] for field in self.table.schema().fields}
+
+    def rows(self):
+        batches = QueryBuilder().register("rows", self.table).execute("select * from rows").read_all()
+        # Arrow to plain values by way of Polars' importer of the Arrow stream, which keeps decimals and times.
+        return polars.DataFrame(batches).to_dicts() if batches.num_rows else []
 
 
-def with_polars(path):
-    frame = polars.scan_delta(str(path)).collect()
-    types = {name: str(kind) for name, kind in frame.schema.items()}
-    return DeltaTable(str(path)).version(), types, frame.to_dicts()
+class Polars:
+    def __init__(self, path):
+        self.frame = polars.scan_delta(str(path))
+
+    def types(self):
+        return {name: str(kind) for name, kind in self.frame.collect_schema().items()}
+
+    def rows(self):
+        return self.frame.collect().to_dicts()
+
+    def count(self, column, values):
+        named = polars.any_horizontal([polars.col(column) == value for value in values])
+        return self.frame.filter(named).select(polars.len()).collect().item()
 
 
-def report(version, types, rows, with_rows):
-    rows = [{name: plain(value) for name, value in sorted(row.items())} for row in rows]
-    # An item of the history may stand twice under one version only in a broken table: the whole row breaks the tie.
-    rows.sort(key=lambda row: (row.get("_key") or "", row.get("_version") or 0, json.dumps(row, sort_keys=True)))
-    versions = [row["_version"] for row in rows if row.get("_version") is not None]
-    digest = hashlib.sha256(json.dumps(rows, sort_keys=True).encode()).hexdigest()
-    summed = {
-        "table_version": version,
-        "columns": types,
-        "rows": len(rows),
-        "keys": len({row.get("_key") for row in rows}),
-        "ops": dict(collections.Counter(row["_op"] for row in rows if row.get("_op") is not None)),
-        "versions": [min(versions), max(versions)] if versions else None,
-        "digest": digest,
-    }
-    return summed, rows
+class DuckDb:
+    def __init__(self, path):
+        self.connection = duckdb.connect()
+        self.relation = self.connection.from_arrow(DeltaTable(str(path)).to_pyarrow_dataset())
+
+    def types(self):
+        return {name: str(kind) for name, kind in zip(self.relation.columns, self.relation.types)}
+
+    def rows(self):
+        return [dict(zip(self.relation.columns, row)) for row in self.relation.fetchall()]
+
+    def count(self, column, values):
+        named = duckdb.ColumnExpression(column).isin(*[duckdb.ConstantExpression(value) for value in values])
+        return self.relation.filter(named).count("*").fetchall()[0][0]
+
+
+READERS = {"deltalake": Deltalake, "polars": Polars, "duckdb": DuckDb}
 
 
 def main():
@@ -88,18 +83,26 @@ def main():
             found[kind] = None
             continue
         readers = {}
-        for name, read in (("deltalake", with_deltalake), ("polars", with_polars)):
-            summed, rows = report(*read(path), options.rows)
+        for name, make in READERS.items():
+            reader = make(path)
+            as_read = reader.rows()
+            summed, rows = report(reader.types(), as_read)
+            summed["table_version"] = DeltaTable(str(path)).version()
+            if hasattr(reader, "count"):
+                summed["unfound"] = unfound(as_read, reader.count)
             readers[name] = summed
-        same = all(readers["deltalake"][part] == readers["polars"][part] for part in ("rows", "keys", "digest"))
-        agree = agree and same
+        first = readers["deltalake"]
+        agree &= all(one[part] == first[part] for one in readers.values() for part in ("rows", "keys", "digest"))
+        agree &= not any(one.get("unfound") for one in readers.values())
         if options.rows:
             readers["rows_as_read"] = rows
         found[kind] = readers
     found["agree"] = agree
     print(json.dumps(found, sort_keys=True))
+    for kind in filter(None, (found["history"], found["current"])):
+        kind.pop("rows_as_read", None)
     if not agree:
-        sys.exit("deltalake and Polars read different rows")
+        sys.exit(f"the readers read different rows, or do not find what is there: {json.dumps(found, sort_keys=True)}")
 
 
 if __name__ == "__main__":

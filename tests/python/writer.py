@@ -45,6 +45,10 @@ def attributes(at):
         "strings": {"a", "b", f"c{at}"},
         "numbers": {Decimal(1), Decimal("2.5"), Decimal(at + 10)},
         "binaries": {Binary(b"\x00"), Binary(b"\xff\xfe")},
+        "moment": f"2026-01-02T03:04:{at % 60:02}.678Z",
+        "day": f"2026-02-{at % 28 + 1:02}",
+        "place": {"lat": Decimal("-33.5"), "lon": Decimal(at)},
+        "vector": [Decimal("0.5"), Decimal(-at)],
         "written_at": int(time.time() * 1000),
         "write_id": f"boto3-{at}",
     }

@@ -146,7 +146,7 @@ async fn refused_writes(endpoint: &str) {
 }
 
 /// Records that are no changes, each with a canary where something else has to be. Gives how many.
-async fn write_rubbish(log: &dyn ChangeLog, table: &TableName) -> usize {
+pub async fn write_rubbish(log: &dyn ChangeLog, table: &TableName) -> usize {
     let good = format!(
         r#"{{"v":1,"op":"u","ts_ms":1700000000000,"version":1825361100800000000,"key":[{{"name":"id","value":{{"S":"a"}}}},{{"name":"part","value":{{"B":"YQ=="}}}}],"after":{{"id":{{"S":"a"}},"part":{{"B":"YQ=="}},"whole":{{"N":"1"}}}},"source":{{"connector":"headwater","table":"{table}","stream":"arn","generation":1,"shard":"shardId-1","seq":"0000000000000000000100000000000000000005","event_id":"e1"}}}}"#
     );
@@ -182,7 +182,7 @@ async fn write_rubbish(log: &dyn ChangeLog, table: &TableName) -> usize {
 }
 
 /// Waits until a sink's metric of dead letters has reached `count`, and listens meanwhile.
-async fn dead_letters(status: SocketAddr, sink: &str, count: usize) {
+pub async fn dead_letters(status: SocketAddr, sink: &str, count: usize) {
     wait::until("the dead letters", PATIENCE, async || {
         let shown = http::get(status, "/metrics").await.map_err(|error| error.to_string())?.body;
         let families = parse(&shown)?;

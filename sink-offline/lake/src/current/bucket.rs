@@ -3,9 +3,9 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use arrow::array::{Int64Array, RecordBatch, StringArray};
+use arrow::array::{Array as _, Int64Array, RecordBatch, StringArray};
 use arrow::compute::{max, min};
-use arrow::datatypes::SchemaRef;
+use arrow::datatypes::{Schema, SchemaRef};
 use futures::TryStreamExt;
 use headwater_common::clock::Timestamp;
 use headwater_sink_offline::delta::Add;
@@ -36,6 +36,8 @@ struct Open {
     path: Path,
     writer: FileWriter,
     rows: usize,
+    /// By column.
+    nulls: Vec<usize>,
     keys: Option<(String, String)>,
     versions: Option<(i64, i64)>,
 }
@@ -104,14 +106,15 @@ impl Output<'_> {
         let store = Arc::clone(&buckets.table.store);
         let writer = writer(store, &path, SchemaRef::clone(buckets.schema), properties, 2 * buckets.file_bytes)
             .map_err(|source| buckets.parquet(&path, source))?;
-        Ok(Open { path, writer, rows: 0, keys: None, versions: None })
+        let nulls = vec![0; buckets.schema.fields().len()];
+        Ok(Open { path, writer, rows: 0, nulls, keys: None, versions: None })
     }
 
     async fn end(&mut self, mut open: Open) -> Result<(), Error> {
         let failed = |source| self.buckets.parquet(&open.path, source);
         open.writer.finish().await.map_err(failed)?;
         self.done.push(Add {
-            stats: Some(open.stats().into()),
+            stats: Some(open.stats(self.buckets.schema).into()),
             size: open.writer.bytes_written() as u64,
             path: open.path.to_string(),
             partition_values: BTreeMap::from([(BUCKET.to_owned(), Some(self.bucket.to_string()))]),
@@ -133,6 +136,7 @@ impl Output<'_> {
 impl Open {
     fn note(&mut self, batch: &RecordBatch) -> Result<(), String> {
         self.rows += batch.num_rows();
+        self.nulls.iter_mut().zip(batch.columns()).for_each(|(nulls, column)| *nulls += column.null_count());
         let (keys, versions) = (strings(batch, schema::KEY)?, longs(batch, schema::VERSION)?);
         let last = keys.value(batch.num_rows() - 1).to_owned();
         match &mut self.keys {
@@ -146,8 +150,10 @@ impl Open {
         Ok(())
     }
 
-    /// Key and version only: rows lie in buckets by a hash, so that no other column has a range worth a look.
-    fn stats(&self) -> String {
+    /// Bounds of key and version only: rows lie in buckets by a hash, so that no other column has a range worth a look.
+    /// Nulls are counted of all: the dataset of the `deltalake` package takes a column without a count for one of nulls,
+    /// and finds nothing by it.
+    fn stats(&self, schema: &Schema) -> String {
         let bounds = self.keys.as_ref().zip(self.versions).and_then(|((first, last), (least, most))| {
             let keys = Arc::new(StringArray::from(vec![first.as_str(), last.as_str()])) as _;
             let versions = Arc::new(Int64Array::from(vec![least, most])) as _;
@@ -156,6 +162,10 @@ impl Open {
         });
         let mut stats: serde_json::Value = bounds.unwrap_or_else(|| serde_json::json!({}));
         stats["numRecords"] = self.rows.into();
+        for (field, nulls) in schema.fields().iter().zip(&self.nulls).filter(|(field, _)| stats::has_statistics(field))
+        {
+            stats["nullCount"][field.name()] = (*nulls).into();
+        }
         stats.to_string()
     }
 }
