@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
-use headwater_tests::http;
 use headwater_tests::process::{Launch, Process, free_port};
+use headwater_tests::{http, wait};
 use serde_json::Value;
 
 use crate::stack::{BINARY, PATIENCE, headwater};
@@ -221,10 +221,25 @@ async fn every_worker_of_the_manifests_starts_with_their_settings_and_answers_th
                 answer.body
             );
         }
+        assert_eq!(settings["logs"]["format"], "json");
+        // One of them is enough, and this one has something to say.
+        if name == "ingest" {
+            let told = async || {
+                let log = read(&launch.log);
+                if log.lines().any(is_json) { Ok(()) } else { Err(log) }
+            };
+            wait::until("a line of the log in JSON", PATIENCE, told).await.unwrap();
+        }
         let ended = process.stop(PATIENCE).await.unwrap();
         let log = read(&launch.log);
         assert_eq!(ended.code(), Some(0), "{name}: {log}");
     }
+}
+
+/// Whether a line of a log is one of the format that the manifests ask for.
+fn is_json(line: &str) -> bool {
+    let line: Value = serde_json::from_str(line).unwrap_or_default();
+    line["level"].is_string() && line["fields"]["message"].is_string()
 }
 
 /// The pods have no rights that they do not need, and the image's user is theirs.
