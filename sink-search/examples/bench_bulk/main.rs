@@ -8,34 +8,30 @@
 
 use std::collections::BTreeMap;
 use std::error::Error;
-use std::io::{BufRead as _, BufReader, Write as _};
 use std::path::Path;
-use std::process::{Child, ChildStdout, Command, Stdio};
+use std::process::Command;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use headwater_common::change::{Change, Op, ShardId, Source, StreamArn, TableName};
+use headwater_common::change::{Change, TableName};
 use headwater_common::clock::{SystemClock, Timestamp};
-use headwater_common::codec;
-use headwater_common::completeness::Mark;
 use headwater_common::definition::{Entity, parse};
 use headwater_common::health::Health;
-use headwater_common::key::ItemKey;
-use headwater_common::ledger::Slot;
-use headwater_common::log::{ChangeLog, CommitBatch, LogEvent, Ownership};
-use headwater_common::order::{SequenceNumber, Version};
 use headwater_common::progress::SinkProgress;
 use headwater_common::value::Item;
 use headwater_kafka::KafkaLog;
 use headwater_sink_search::opensearch::OpenSearch;
 use headwater_sink_search::{SearchIndex, SinkSearch};
+use headwater_tests::error::Error as Fault;
+use headwater_tests::filled;
+use headwater_tests::measure::{Running, median, processor_seconds, say};
 use headwater_tests::python::Python;
 use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
 
 type Any = Box<dyn Error + Send + Sync>;
 
-const BATCH: u64 = 1000;
+const TABLE: &str = "aircraft";
 
 #[derive(Clone)]
 struct Plan {
@@ -89,7 +85,8 @@ async fn main() -> Result<(), Any> {
     }
     let python = Python::of(Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/examples/bench_bulk"))).await?;
     let log = plan.log().await?;
-    let bytes = fill(&log, plan.documents).await?;
+    let table = TableName::new(TABLE);
+    let bytes = filled::fill(&log, &table, plan.documents, Timestamp::from_millis(1), change).await?;
     println!("{} messages of {bytes} bytes, medians of {} interleaved runs", plan.documents, plan.runs);
     println!("{:<12}{:>10}{:>16}{:>18}", "", "docs/s", "client µs/doc", "OpenSearch µs/doc");
     let mut runs: BTreeMap<&str, Vec<Run>> = BTreeMap::new();
@@ -127,12 +124,8 @@ struct Run {
 
 impl Run {
     fn median(runs: &[Run]) -> Run {
-        let median = |of: fn(&Run) -> f64| {
-            let mut values: Vec<f64> = runs.iter().map(of).collect();
-            values.sort_by(f64::total_cmp);
-            values[values.len() / 2]
-        };
-        Run { rate: median(|run| run.rate), client: median(|run| run.client), server: median(|run| run.server) }
+        let of = |field: fn(&Run) -> f64| median(runs.iter().map(field));
+        Run { rate: of(|run| run.rate), client: of(|run| run.client), server: of(|run| run.server) }
     }
 
     fn print(&self, way: &str) {
@@ -169,7 +162,7 @@ impl Plan {
         let client = reqwest::Client::new();
         let mut held = Vec::new();
         for prefix in prefixes {
-            let index = format!("{}/{prefix}-aircraft-000001", self.opensearch);
+            let index = format!("{}/{prefix}-{TABLE}-000001", self.opensearch);
             let some = json!({ "size": 1000, "version": true, "track_total_hits": true, "sort": ["_hw.key"],
                 "query": { "exists": { "field": "_hw.version" } } });
             let ask = client.post(format!("{index}/_search")).header("content-type", "application/json");
@@ -200,57 +193,17 @@ async fn run(plan: &Plan, log: &KafkaLog, python: &Python, way: &str, prefix: &s
         command
     } else {
         let mut command = python.command("bulk_loader.py");
-        let (topic, index) = (format!("{}.aircraft.changes", plan.prefix), format!("{prefix}-aircraft-000001"));
+        let (topic, index) = (format!("{}.{TABLE}.changes", plan.prefix), format!("{prefix}-{TABLE}-000001"));
         command.args([&plan.brokers, &topic, prefix, &plan.opensearch, &index, &plan.documents.to_string()]);
         command
     };
-    let mut child = Running::start(command.stdout(Stdio::piped()).spawn()?)?;
+    let mut child = Running::start(&mut command)?;
     child.line("began")?;
-    let (began, server) = (Instant::now(), plan.pid.map_or(f64::NAN, processor));
+    let (began, server) = (Instant::now(), plan.pid.map_or(f64::NAN, processor_seconds));
     let client: f64 = child.line("done ")?.parse()?;
-    let (took, after) = (began.elapsed().as_secs_f64(), plan.pid.map_or(f64::NAN, processor));
+    let (took, after) = (began.elapsed().as_secs_f64(), plan.pid.map_or(f64::NAN, processor_seconds));
     let each = |seconds: f64| seconds * 1e6 / plan.documents as f64;
     Ok(Run { rate: plan.documents as f64 / took, client: each(client), server: each(after - server) })
-}
-
-/// Killed when dropped.
-struct Running {
-    child: Child,
-    output: BufReader<ChildStdout>,
-}
-
-impl Running {
-    fn start(mut child: Child) -> Result<Running, Any> {
-        let output = BufReader::new(child.stdout.take().ok_or("no output")?);
-        Ok(Running { child, output })
-    }
-
-    /// What follows `word`, once a line begins with it.
-    fn line(&mut self, word: &str) -> Result<String, Any> {
-        let mut line = String::new();
-        while self.output.read_line(&mut line)? > 0 {
-            if let Some(rest) = line.trim_end().strip_prefix(word) {
-                return Ok(rest.to_owned());
-            }
-            line.clear();
-        }
-        Err(format!("the child ended before it said {word:?}").into())
-    }
-}
-
-impl Drop for Running {
-    fn drop(&mut self) {
-        self.child.kill().ok();
-        self.child.wait().ok();
-    }
-}
-
-/// Seconds of processor time that a process has used.
-fn processor(pid: u32) -> f64 {
-    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
-    let after = stat.rsplit(')').next().unwrap_or_default();
-    let ticks: f64 = after.split_whitespace().skip(11).take(2).filter_map(|field| field.parse::<f64>().ok()).sum();
-    ticks / 100.0
 }
 
 /// The product's own pipeline with its default settings, until it has applied everything.
@@ -260,7 +213,7 @@ async fn sink(plan: &Plan, prefix: &str) -> Result<(), Any> {
     let health = Health::default();
     let sink = SinkSearch {
         log: Arc::new(log),
-        indexes: BTreeMap::from([(TableName::new("aircraft"), index)]),
+        indexes: BTreeMap::from([(TableName::new(TABLE), index)]),
         entities: vec![entity()?],
         settings: headwater_sink_search::Settings::default(),
         clock: Arc::new(SystemClock),
@@ -273,7 +226,7 @@ async fn sink(plan: &Plan, prefix: &str) -> Result<(), Any> {
     while !health.is_ready() {
         looks.tick().await;
     }
-    let began = processor(pid);
+    let began = processor_seconds(pid);
     say("began")?;
     loop {
         looks.tick().await;
@@ -284,15 +237,9 @@ async fn sink(plan: &Plan, prefix: &str) -> Result<(), Any> {
             break;
         }
     }
-    say(&format!("done {}", processor(pid) - began))?;
+    say(&format!("done {}", processor_seconds(pid) - began))?;
     shutdown.cancel();
     Ok(running.await??)
-}
-
-fn say(text: &str) -> Result<(), Any> {
-    let mut output = std::io::stdout();
-    writeln!(output, "{text}")?;
-    Ok(output.flush()?)
 }
 
 fn entity() -> Result<Entity, Any> {
@@ -313,7 +260,7 @@ features:
 }
 
 /// Every message is of another item, so that nothing is coalesced.
-fn change(n: u64) -> Result<Change, Any> {
+fn change(n: u64) -> Result<Change, Fault> {
     let image = format!(
         r#"{{"airborne":{{"BOOL":{}}},"carrier":{{"S":"C{}"}},"delay_mean_10":{{"N":"{}.25"}},"flights":{{"N":"{}"}},"last_position":{{"M":{{"lat":{{"N":"{}.5"}},"lon":{{"N":"-{}.75"}}}}}},"last_seen":{{"N":"{}"}},"model":{{"S":"Boeing 737 variant {}"}},"speed":{{"N":"{}.5"}},"tail":{{"S":"N{n:06}"}}}}"#,
         n.is_multiple_of(3),
@@ -326,46 +273,6 @@ fn change(n: u64) -> Result<Change, Any> {
         n % 40,
         n * 13 % 900,
     );
-    let item = Item::from_json(&image)?;
-    Ok(Change {
-        table: TableName::new("aircraft"),
-        key: ItemKey::of(&item, "tail", None).ok_or("an item without its key")?,
-        op: Op::Modify,
-        version: Version::new((1_700_000_000 << 30) + n).ok_or("a version above 2^63")?,
-        created: Timestamp::from_millis(1_700_000_000_000 + n as i64),
-        after: Some(item),
-        before: None,
-        changed: None,
-        source: Source {
-            stream: StreamArn::new("arn:aws:dynamodb:eu-west-1:1:table/aircraft/stream/2024"),
-            generation: 1,
-            shard: ShardId::new("shardId-00000001700000000000-0123abcd"),
-            sequence: SequenceNumber::parse(&(100_000_000_000_000_000_000_u128 + u128::from(n)).to_string())
-                .map_err(|_| "no sequence number")?,
-            event_id: format!("{n:032x}"),
-            identity: None,
-        },
-    })
-}
-
-/// Writes the messages as ingest does. Gives the size of one.
-async fn fill(log: &KafkaLog, documents: u64) -> Result<usize, Any> {
-    let table = TableName::new("aircraft");
-    log.open_table(&table).await?;
-    drop(log.ledger().await?);
-    let mut member = log.join().await?;
-    let Ownership::Acquired(mut writer) = member.changed().await? else { return Err("no slot".into()) };
-    let mut bytes = 0;
-    for start in (0..documents).step_by(BATCH as usize) {
-        let event = |n: u64| -> Result<LogEvent, Any> {
-            let change = change(n)?;
-            Ok(LogEvent { table: change.table.clone(), key: change.key.canonical(), value: codec::encode(&change) })
-        };
-        let events = (start..(start + BATCH).min(documents)).map(event).collect::<Result<Vec<_>, Any>>()?;
-        bytes = events.first().map_or(bytes, |event| event.value.len());
-        let _durable = writer.commit(CommitBatch { events, ..CommitBatch::default() }).await?;
-    }
-    let mark = Mark { of: 1, slots: [(Slot(0), Timestamp::from_millis(1))].into() };
-    log.mark(&table, &mark).await?;
-    Ok(bytes)
+    let item = Item::from_json(&image).map_err(|error| Fault::answer(format!("document {n}"), error))?;
+    filled::change(&TableName::new(TABLE), ("tail", None), item, n)
 }
