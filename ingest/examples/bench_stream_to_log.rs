@@ -1,12 +1,14 @@
 //! Stream → log against a bare GetRecords loop, on the same records of the same server:
 //! `cargo run -p headwater-ingest --example bench_stream_to_log [records] [runs]`.
 //!
-//! `DYNAMODB_ENDPOINT` names the server (`infra/servers/up`). The loop asks for one page after the other and drops them.
-//! Ingest reads the same shard from its beginning into a log that is new in each run: it converts, numbers, encodes, and
-//! commits durably. Both are timed by the clock, and by the processor time of this process; medians are printed.
+//! `DYNAMODB_ENDPOINT` names the server (`infra/servers/up`); the log is the embedded one and, where `KAFKA_BOOTSTRAP` names
+//! brokers, Kafka. The loop asks for one page after the other and drops them. Ingest reads the same shard from its beginning
+//! into a log that is new in each run: it converts, numbers, encodes, and commits durably. Its time runs from the first
+//! commit, so that the start of a worker is left out. Both are timed by the clock, and by the processor time of this
+//! process, without the servers'; the runs are interleaved and medians printed.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
-use std::path::Path;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -16,28 +18,53 @@ use aws_sdk_dynamodb::types::{
     StreamSpecification, StreamViewType, WriteRequest,
 };
 use aws_sdk_dynamodbstreams::types::ShardIteratorType;
+use futures::future::BoxFuture;
 use headwater_common::change::TableName;
 use headwater_common::clock::SystemClock;
 use headwater_common::embedded::{EmbeddedLog, Layout};
 use headwater_common::health::Health;
 use headwater_common::log::ChangeLog;
 use headwater_ingest::{Ingest, Settings};
+use headwater_kafka::KafkaLog;
+use headwater_tests::measure::{load, median, processor_seconds};
 use tokio_util::sync::CancellationToken;
 
-/// The logs to measure, each made anew in a folder that is empty.
-const LOGS: [(&str, OpenLog); 1] = [("embedded", embedded)];
-
-type OpenLog = fn(&Path) -> Arc<dyn ChangeLog>;
-
-fn embedded(folder: &Path) -> Arc<dyn ChangeLog> {
-    Arc::new(EmbeddedLog::open(folder, Layout::default()).unwrap())
+/// Where a log is made anew for each run: an empty folder, and the brokers where there are some.
+struct Place {
+    folder: PathBuf,
+    brokers: Option<String>,
 }
 
-/// One run's figures.
+/// The logs to measure. `None` where the place has no room for such a log.
+const LOGS: [(&str, OpenLog); 2] = [("embedded", embedded), ("kafka", kafka)];
+
+type OpenLog = fn(Place) -> BoxFuture<'static, Option<Arc<dyn ChangeLog>>>;
+
+fn embedded(place: Place) -> BoxFuture<'static, Option<Arc<dyn ChangeLog>>> {
+    let log = EmbeddedLog::open(&place.folder, Layout::default()).unwrap();
+    Box::pin(std::future::ready(Some(Arc::new(log) as Arc<dyn ChangeLog>)))
+}
+
+fn kafka(place: Place) -> BoxFuture<'static, Option<Arc<dyn ChangeLog>>> {
+    Box::pin(async move {
+        let settings = headwater_kafka::Settings {
+            bootstrap: place.brokers?,
+            prefix: format!("bench-{:016x}", rand::random::<u64>()),
+            partitions: Layout::default().partitions,
+            replication: 1,
+            min_insync: 1,
+            ..headwater_kafka::Settings::default()
+        };
+        let log = KafkaLog::connect(&settings, Health::default(), Arc::new(SystemClock)).await.unwrap();
+        Some(Arc::new(log) as Arc<dyn ChangeLog>)
+    })
+}
+
+/// Of one run: records a second by the clock, and the processor time of each in seconds.
 #[derive(Clone, Copy)]
 struct Run {
-    seconds: f64,
-    processor_seconds: f64,
+    rate: f64,
+    each: f64,
 }
 
 #[tokio::main]
@@ -48,35 +75,37 @@ async fn main() {
     let endpoint = std::env::var("DYNAMODB_ENDPOINT").expect("DYNAMODB_ENDPOINT (infra/servers/up exports it)");
     let source = Source::create(&endpoint).await;
     source.fill(records).await;
-    println!("{records} records of about 1 KB, one shard, {runs} runs; load {}", load());
+    println!("{records} records of about 1 KB, one shard, {runs} runs; {}", load());
     for (name, open) in LOGS {
         let (mut bare, mut ingest) = (Vec::new(), Vec::new());
         for _ in 0..runs {
+            let folder = tempfile::tempdir().unwrap();
+            let place = Place { folder: folder.path().to_owned(), brokers: std::env::var("KAFKA_BOOTSTRAP").ok() };
+            let Some(log) = open(place).await else { break };
             bare.push(source.loop_over(records).await);
-            ingest.push(source.ingest_into(open, records).await);
+            ingest.push(source.ingest_into(log, records).await);
         }
-        let (bare, ingest) = (report("GetRecords loop", records, &bare), report(name, records, &ingest));
-        println!("{name}: {:.0} % of the loop", 100.0 * bare.seconds / ingest.seconds);
+        if ingest.is_empty() {
+            println!("{name}: left out, KAFKA_BOOTSTRAP is not set (infra/servers/up exports it)");
+            continue;
+        }
+        let (bare, ingest) = (report("GetRecords loop", &bare), report(name, &ingest));
+        println!("{name}: {:.0} % of the loop", 100.0 * ingest / bare);
     }
-    println!("load {}", load());
+    println!("{}", load());
     source.tables.delete_table().table_name(&source.table).send().await.unwrap();
 }
 
-fn report(name: &str, records: usize, runs: &[Run]) -> Run {
-    let median = |of: fn(&Run) -> f64| {
-        let mut values: Vec<f64> = runs.iter().map(of).collect();
-        values.sort_by(f64::total_cmp);
-        values[values.len() / 2]
-    };
-    let (seconds, processor_seconds) = (median(|run| run.seconds), median(|run| run.processor_seconds));
-    let rates: Vec<String> = runs.iter().map(|run| format!("{:.0}", records as f64 / run.seconds)).collect();
+/// Gives the median of the rates.
+fn report(name: &str, runs: &[Run]) -> f64 {
+    let (rate, each) = (median(runs.iter().map(|run| run.rate)), median(runs.iter().map(|run| run.each)));
+    let rates: Vec<String> = runs.iter().map(|run| format!("{:.0}", run.rate)).collect();
     println!(
-        "{name:>16}: {:>7.0} records/s, {:>5.1} µs of processor time a record (runs: {})",
-        records as f64 / seconds,
-        1e6 * processor_seconds / records as f64,
+        "{name:>16}: {rate:>7.0} records/s, {:>5.1} µs of processor time a record (runs: {})",
+        1e6 * each,
         rates.join(" ")
     );
-    Run { seconds, processor_seconds }
+    rate
 }
 
 /// A table and its stream.
@@ -128,7 +157,7 @@ impl Source {
     async fn loop_over(&self, records: usize) -> Run {
         let table = self.tables.describe_table().table_name(&self.table).send().await.unwrap().table.unwrap();
         let arn = table.latest_stream_arn.unwrap();
-        let (began, processor) = (Instant::now(), processor_seconds());
+        let timed = Timed::from(0);
         let described = self.streams.describe_stream().stream_arn(&arn).send().await.unwrap();
         let shards = described.stream_description.unwrap().shards.unwrap();
         let mut seen = 0;
@@ -143,13 +172,11 @@ impl Source {
             }
         }
         assert_eq!(seen, records);
-        Run { seconds: began.elapsed().as_secs_f64(), processor_seconds: processor_seconds() - processor }
+        timed.until(records as u64)
     }
 
-    /// From the start of the stage until the last record is durable.
-    async fn ingest_into(&self, open: OpenLog, records: usize) -> Run {
-        let folder = tempfile::tempdir().unwrap();
-        let log = open(folder.path());
+    /// From the first commit until the last record is durable.
+    async fn ingest_into(&self, log: Arc<dyn ChangeLog>, records: usize) -> Run {
         let (health, stop) = (Health::default(), CancellationToken::new());
         let ingest = Ingest {
             streams: self.streams.clone(),
@@ -157,18 +184,21 @@ impl Source {
             tables: vec![TableName::new(&self.table)],
             log,
             // `/status` counts as often as marks are written.
-            settings: Settings { mark_ms: 20, ..Settings::default() },
+            settings: Settings { mark_ms: 50, ..Settings::default() },
             clock: Arc::new(SystemClock),
             health: health.clone(),
         };
-        let (began, processor) = (Instant::now(), processor_seconds());
         let running = tokio::spawn(ingest.run(stop.clone()));
-        let committed = || -> Option<u64> { health.status().get("ingest")?["tables"][&self.table]["records"].as_u64() };
-        while committed().unwrap_or(0) < records as u64 {
+        let committed = async |least: usize| loop {
+            let records = health.status().get("ingest").and_then(|all| all["tables"][&self.table]["records"].as_u64());
+            if let Some(records) = records.filter(|records| *records >= least as u64) {
+                return records;
+            }
             assert!(!running.is_finished(), "ingest ended by itself");
             tokio::time::sleep(Duration::from_millis(5)).await;
-        }
-        let run = Run { seconds: began.elapsed().as_secs_f64(), processor_seconds: processor_seconds() - processor };
+        };
+        let timed = Timed::from(committed(1).await);
+        let run = timed.until(committed(records).await);
         stop.cancel();
         running.await.unwrap().unwrap();
         run
@@ -184,15 +214,21 @@ fn item(n: usize) -> std::collections::HashMap<String, AttributeValue> {
     item
 }
 
-/// User and system time of all threads of this process, in steps of 10 ms.
-fn processor_seconds() -> f64 {
-    const TICKS_PER_SECOND: f64 = 100.0;
-    let stat = std::fs::read_to_string("/proc/self/stat").unwrap();
-    let after_name = stat.rsplit(')').next().unwrap();
-    let fields: Vec<&str> = after_name.split_whitespace().collect();
-    fields[11..=12].iter().map(|ticks| ticks.parse::<f64>().unwrap()).sum::<f64>() / TICKS_PER_SECOND
+/// What is under way: how much of it was done at which time.
+struct Timed {
+    records: u64,
+    began: Instant,
+    processor: f64,
 }
 
-fn load() -> String {
-    std::fs::read_to_string("/proc/loadavg").unwrap_or_default().split(' ').next().unwrap_or_default().to_owned()
+impl Timed {
+    fn from(records: u64) -> Timed {
+        Timed { records, began: Instant::now(), processor: processor_seconds(std::process::id()) }
+    }
+
+    fn until(self, records: u64) -> Run {
+        let (more, processor) = ((records - self.records) as f64, processor_seconds(std::process::id()));
+        assert!(more > 0.0, "everything came with the first commit: take more records");
+        Run { rate: more / self.began.elapsed().as_secs_f64(), each: (processor - self.processor) / more }
+    }
 }
