@@ -56,6 +56,10 @@ metrics! {
     pub const BULK_RETRIES: &str = "headwater_search_bulk_retries_total";
     /// Bytes that a sink holds before they are visible. Label `sink`.
     pub const SINK_BUFFER: &str = "headwater_sink_buffer_bytes";
+    /// Times that a sink left partitions unread because it held as much as its settings allow. Label `sink`.
+    pub const SINK_PAUSES: &str = "headwater_sink_pauses_total";
+    /// Partitions that a sink leaves unread until it has room. Label `sink`.
+    pub const SINK_PAUSED: &str = "headwater_sink_paused_partitions";
 
     /// Commits to the log on Kafka. Label `outcome`: committed, aborted, unknown (asked again), fenced.
     pub const LOG_COMMITS: &str = "headwater_log_commits_total";

@@ -255,6 +255,7 @@ impl Table {
             let at = |partition| TablePartition { table: self.name.clone(), partition };
             self.paused = self.buffer.partitions().map(at).collect();
             log.pause(&self.paused);
+            counter!(metric::SINK_PAUSES, "sink" => SINK).increment(1);
         }
         if !full && !self.paused.is_empty() {
             // Those that went to another worker in the meantime are not this one's to resume.
@@ -266,9 +267,10 @@ impl Table {
 
 /// How far the tables are, and what they hold.
 pub(crate) fn gauge<'a>(tables: impl Iterator<Item = &'a Table>) {
-    let mut held = 0;
+    let (mut held, mut paused) = (0, 0);
     for table in tables {
         held += table.held();
+        paused += table.paused.len();
         let labels = [("sink", SINK.to_owned()), ("table", table.name.to_string())];
         gauge!(metric::SINK_BEHIND, &labels).set(table.behind as f64);
         if let Some(until) = table.complete_until {
@@ -276,4 +278,5 @@ pub(crate) fn gauge<'a>(tables: impl Iterator<Item = &'a Table>) {
         }
     }
     gauge!(metric::SINK_BUFFER, "sink" => SINK).set(held as f64);
+    gauge!(metric::SINK_PAUSED, "sink" => SINK).set(paused as f64);
 }

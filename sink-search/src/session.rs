@@ -109,12 +109,19 @@ impl Session<'_> {
         let held: usize = self.tables.values().map(Table::bytes).sum();
         metrics::gauge!(metric::SINK_BUFFER, "sink" => SINK).set(held as f64);
         let budget = self.sink.settings.buffer_bytes;
-        if self.paused.is_empty() && held > budget {
-            self.paused = self.tables.iter().flat_map(|(name, table)| table.partitions(name)).collect();
-            self.subscription.pause(&self.paused);
+        if held > budget {
+            // Those that were assigned since the others were paused are read yet.
+            let mut read: Vec<_> = self.tables.iter().flat_map(|(name, table)| table.partitions(name)).collect();
+            read.retain(|at| !self.paused.contains(at));
+            if !read.is_empty() {
+                self.subscription.pause(&read);
+                self.paused.append(&mut read);
+                metrics::counter!(metric::SINK_PAUSES, "sink" => SINK).increment(1);
+            }
         } else if held <= budget / 2 && !self.paused.is_empty() {
             self.subscription.resume(&std::mem::take(&mut self.paused));
         }
+        metrics::gauge!(metric::SINK_PAUSED, "sink" => SINK).set(self.paused.len() as f64);
     }
 
     pub(crate) async fn publish(&mut self) {

@@ -86,6 +86,11 @@ impl Process {
         self.launch.status
     }
 
+    /// `None` once it has ended.
+    pub fn id(&self) -> Option<u32> {
+        self.child.id()
+    }
+
     pub async fn status(&self) -> Result<serde_json::Value, Error> {
         status(self.launch.status).await
     }

@@ -3,6 +3,8 @@
 // Everything here is a test; clippy's own allowance covers only functions that are marked so.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+#[cfg(feature = "kafka")]
+mod backlog;
 mod canary;
 mod cluster;
 mod commands;

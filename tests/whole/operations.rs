@@ -197,7 +197,7 @@ pub fn label(sink: &str) -> &str {
     sink.trim_start_matches("sink-")
 }
 
-async fn metrics(status: SocketAddr) -> BTreeMap<String, Family> {
+pub async fn metrics(status: SocketAddr) -> BTreeMap<String, Family> {
     let answer = http::get(status, "/metrics").await.unwrap();
     parse(&answer.body).unwrap_or_else(|error| panic!("{error} in\n{}", answer.body))
 }
