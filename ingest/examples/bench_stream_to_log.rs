@@ -70,7 +70,7 @@ struct Run {
 #[tokio::main]
 async fn main() {
     let mut arguments = std::env::args().skip(1).map(|argument| argument.parse::<usize>().expect("a count"));
-    let records = arguments.next().unwrap_or(20_000);
+    let records = arguments.next().unwrap_or(40_000);
     let runs = arguments.next().unwrap_or(5);
     let endpoint = std::env::var("DYNAMODB_ENDPOINT").expect("DYNAMODB_ENDPOINT (infra/servers/up exports it)");
     let source = Source::create(&endpoint).await;

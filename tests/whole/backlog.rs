@@ -28,7 +28,7 @@ const PARTITIONS: u16 = 4;
 const MEMORY_BYTES: u64 = 8 << 20;
 const FETCH_BUFFER_BYTES: u64 = 2 << 20;
 /// What a worker has beside that: the program, its threads and connections, one flush while it is encoded.
-const BASE_BYTES: u64 = 96 << 20;
+const BASE_BYTES: u64 = 160 << 20;
 /// A backlog is caught up with at this rate at least, on a machine that does much else.
 const CHANGES_A_SECOND: u64 = 1_000;
 /// When the backlog ends, for the sinks' completeness.

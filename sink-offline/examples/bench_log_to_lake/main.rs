@@ -1,8 +1,8 @@
 //! Log → Delta on the local disk: the sink beside Parquet encoding alone and, on Kafka, beside a Python loop (confluent-kafka
-//! and deltalake, one commit a flush), all on the same rows with the same columns.
+//! and deltalake, one commit a flush), with Python's own `json` and with `orjson`, all on the same rows with the same columns.
 //!
-//! `bench_log_to_lake [--log kafka|embedded] [--rows N] [--runs N] [--only encoding|sink|python] [--flush-bytes N]`. Kafka is the one
-//! of `infra/servers/up`; where the environment names none, the log is the embedded one, without the Python loop.
+//! `bench_log_to_lake [--log kafka|embedded] [--rows N] [--runs N] [--only encoding|sink|json|orjson] [--flush-bytes N]`. Kafka is
+//! the one of `infra/servers/up`; where the environment names none, the log is the embedded one, without Python.
 //!
 //! Each way is a process of its own, so that its processor time (of all its threads: librdkafka's are the client's) and the
 //! peak of its resident memory are its own. The runs of all are interleaved; each is printed, then the medians and the
@@ -32,6 +32,8 @@ use headwater_tests::python::Python;
 type Any = Box<dyn Error + Send + Sync>;
 
 const PARTITIONS: u16 = 4;
+/// The Python loop, by its JSON library.
+const LOOPS: [&str; 2] = ["json", "orjson"];
 
 #[derive(Clone)]
 struct Plan {
@@ -105,16 +107,16 @@ impl Plan {
     }
 
     fn ways(&self) -> Vec<&'static str> {
-        let all = ["encoding", "sink", "python"];
-        let here = all.into_iter().filter(|way| self.is_kafka() || *way != "python");
+        let all = ["encoding", "sink", "json", "orjson"];
+        let here = all.into_iter().filter(|way| self.is_kafka() || !LOOPS.contains(way));
         here.filter(|way| self.only.as_deref().is_none_or(|only| only == *way)).collect()
     }
 
     fn command(&self, way: &str, python: Option<&Python>, lake: &Path) -> Result<Command, Any> {
-        if way == "python" {
+        if LOOPS.contains(&way) {
             let mut command = python.ok_or("no Python")?.command("python_loop.py");
             let topic = format!("{}.{}.changes", self.prefix, measurements::TABLE);
-            command.args([&self.brokers, &topic]).arg(lake).arg(self.rows.to_string());
+            command.args([&self.brokers, &topic]).arg(lake).args([&self.rows.to_string(), way]);
             return Ok(command);
         }
         let mut command = Command::new(std::env::current_exe()?);
@@ -181,7 +183,8 @@ async fn main() -> Result<(), Any> {
         };
     }
     let scripts = Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/examples/bench_log_to_lake"));
-    let python = if plan.ways().contains(&"python") { Some(Python::of(scripts).await?) } else { None };
+    let python =
+        if plan.ways().iter().any(|way| LOOPS.contains(way)) { Some(Python::of(scripts).await?) } else { None };
     let log = plan.log().await?;
     let table = TableName::new(measurements::TABLE);
     let bytes = filled::fill(&*log, &table, plan.rows, Timestamp::from_millis(1), measurements::change).await?;
@@ -201,7 +204,9 @@ async fn main() -> Result<(), Any> {
             runs.entry(way).or_default().push(run);
         }
         if let Some(python) = python.as_ref().filter(|_| ways.contains(&"sink")) {
-            compare(&plan, python).await?;
+            for way in ways.iter().filter(|way| LOOPS.contains(way)) {
+                compare(&plan, python, way).await?;
+            }
         }
         for way in ways {
             std::fs::remove_dir_all(plan.folder.join(way)).ok();
@@ -212,9 +217,9 @@ async fn main() -> Result<(), Any> {
 }
 
 /// The sink's table and the loop's hold the same rows.
-async fn compare(plan: &Plan, python: &Python) -> Result<(), Any> {
+async fn compare(plan: &Plan, python: &Python, of: &str) -> Result<(), Any> {
     let history = |way: &str| plan.folder.join(way).join(format!("{}_history", measurements::TABLE));
-    let same = python.run("same_rows.py", &[history("sink"), history("python")]).await?;
+    let same = python.run("same_rows.py", &[history("sink"), history(of)]).await?;
     if same["rows"] != plan.rows || same["different"] != serde_json::json!([]) {
         return Err(format!("the tables differ: {same}").into());
     }
@@ -226,7 +231,9 @@ fn report(runs: &BTreeMap<&str, Vec<Run>>) {
     println!("medians; {}", measure::load());
     medians.iter().for_each(|(way, run)| run.print(way));
     let Some(sink) = medians.get("sink") else { return };
-    for (way, name) in [("encoding", "encoding alone"), ("python", "the Python loop")] {
+    for (way, name) in
+        [("encoding", "encoding alone"), ("json", "the Python loop"), ("orjson", "the Python loop with orjson")]
+    {
         let Some(other) = medians.get(way) else { continue };
         println!(
             "sink: {:.2} of {name} in rows a CPU-second, {:.2} by the clock, {:.2} of its memory",

@@ -1,12 +1,13 @@
 """The loop that a user would write: messages by confluent-kafka, columns by pyarrow, commits by deltalake.
 
-python_loop.py BROKERS TOPIC LAKE ROWS
+python_loop.py BROKERS TOPIC LAKE ROWS json|orjson
 
 Writes the columns that the sink writes, one commit a flush of 50,000 rows or 10 s, zstd 1, the offsets as the table's
 transactions. Prints `done SECONDS CPU_SECONDS PEAK_BYTES`, from its assignment until everything is committed.
 """
 
 import base64
+import json
 import sys
 import time
 import uuid
@@ -33,6 +34,10 @@ SCHEMA = pa.schema(
     + [(name, pa.string()) for name in ("note", "_rescued", "_error")]
 )
 ZSTD = WriterProperties(compression="ZSTD", compression_level=1)
+JSON = {
+    "json": (json.loads, lambda item: json.dumps(item, separators=(",", ":"), sort_keys=True, ensure_ascii=False)),
+    "orjson": (orjson.loads, lambda item: orjson.dumps(item, option=orjson.OPT_SORT_KEYS).decode()),
+}
 NO_HOOKS = PostCommitHookProperties(create_checkpoint=False, cleanup_expired_logs=False)
 
 
@@ -43,10 +48,10 @@ class Rows:
         self.offsets = {}
         self.since = time.monotonic()
 
-    def take(self, message):
+    def take(self, message, loads, dumps):
         partition, offset = message.partition(), message.offset()
         self.offsets[partition] = offset
-        change = orjson.loads(message.value())
+        change = loads(message.value())
         if change["op"] == "m":
             return
         add = {name: column.append for name, column in self.columns.items()}
@@ -67,7 +72,7 @@ class Rows:
         add["_log_partition"](partition)
         add["_log_offset"](offset)
         add["_changed"](change.get("changed"))
-        add["item"](orjson.dumps(item, option=orjson.OPT_SORT_KEYS).decode())
+        add["item"](dumps(item))
         for name in LONGS:
             add[name](int(item[name]["N"]))
         for name in DOUBLES:
@@ -103,7 +108,8 @@ def peak():
 
 
 def main():
-    brokers, topic, lake, wanted = sys.argv[1:]
+    brokers, topic, lake, wanted, library = sys.argv[1:]
+    loads, dumps = JSON[library]
     lake = f"{lake}/measurements_history"
     consumer = Consumer({
         "bootstrap.servers": brokers,
@@ -122,7 +128,7 @@ def main():
         for message in consumer.consume(1000, 0.2):
             if message.error():
                 raise SystemExit(message.error())
-            rows.take(message)
+            rows.take(message, loads, dumps)
         if rows.due() or committed + rows.count == int(wanted):
             rows.commit(lake, topic)
             consumer.commit(asynchronous=True)
