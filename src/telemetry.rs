@@ -91,7 +91,8 @@ async fn keep_up(handle: PrometheusHandle, every: Duration) {
     }
 }
 
-#[cfg(all(test, target_os = "linux"))]
+#[cfg(test)]
+#[cfg(target_os = "linux")]
 mod tests {
     use super::*;
 

@@ -136,7 +136,10 @@ fn chosen(entities: Vec<Entity>, tables: &[String]) -> Result<Vec<Entity>, Failu
             Failure::usage(format!("there is no table {unknown:?}")).remedy(format!("one of {}", known.join(", ")))
         );
     }
-    Ok(entities.into_iter().filter(|entity| tables.is_empty() || tables.iter().any(|table| entity.table().as_str() == table)).collect())
+    Ok(entities
+        .into_iter()
+        .filter(|entity| tables.is_empty() || tables.iter().any(|table| entity.table().as_str() == table))
+        .collect())
 }
 
 fn print(format: Format, report: &Report) -> Result<(), Failure> {
