@@ -2,18 +2,23 @@
 //!
 //! Promises that every bound holds: a minimum is at most, and a maximum at least, any value of its column. Where no true
 //! bound can be written the bound is left out, and readers then read the file.
-//! Lists, structs and binary have no statistics. `item`, `_rescued` and `_error` have a count of nulls only.
+//! Lists, structs and binary have no statistics. Every other column has bounds: where a file has bounds at all, the
+//! dataset of the `deltalake` package takes a column without them for one that no value is in, and DuckDB over it finds
+//! nothing by that column.
 
 use std::fmt::Write as _;
+use std::sync::Arc;
 
-use arrow::array::{Array as _, ArrayRef, ArrowNumericType, AsArray, RecordBatch};
-use arrow::compute::{max, max_string, min, min_string};
+use arrow::array::{
+    Array as _, ArrayRef, ArrowNumericType, AsArray, BooleanArray, PrimitiveArray, RecordBatch, StringArray,
+    new_null_array,
+};
+use arrow::compute::{max, max_boolean, max_string, min, min_boolean, min_string};
 use arrow::datatypes::{
     DataType, Date32Type, Decimal128Type, Field, Float64Type, Int32Type, Int64Type, TimeUnit, TimestampMicrosecondType,
 };
+use arrow::error::ArrowError;
 use headwater_common::clock::Timestamp;
-
-use crate::schema::{ERROR, ITEM, RESCUED};
 
 /// Characters kept of a string's bound, as other Delta writers keep.
 const PREFIX_CHARS: usize = 32;
@@ -28,6 +33,63 @@ pub fn of(batch: &RecordBatch) -> String {
 
 /// The statistics of a file that holds `batches`, which have one schema.
 pub fn of_all(batches: &[RecordBatch]) -> String {
+    let rows = batches.iter().map(RecordBatch::num_rows).sum();
+    text(rows, |at| batches.iter().map(|batch| batch.column(at).null_count()).sum(), batches)
+}
+
+/// The statistics of a file whose batches, which have one schema, are not kept until its end.
+#[derive(Debug, Default)]
+pub struct Running {
+    rows: usize,
+    nulls: Vec<usize>,
+    /// Of each batch the least and the greatest value of each column.
+    ends: Vec<RecordBatch>,
+}
+
+impl Running {
+    pub fn add(&mut self, batch: &RecordBatch) -> Result<(), ArrowError> {
+        self.rows += batch.num_rows();
+        self.nulls.resize(batch.num_columns(), 0);
+        self.nulls.iter_mut().zip(batch.columns()).for_each(|(nulls, column)| *nulls += column.null_count());
+        self.ends.push(RecordBatch::try_new(batch.schema(), batch.columns().iter().map(ends).collect())?);
+        Ok(())
+    }
+
+    /// Of what was added so far.
+    pub fn stats(&self) -> String {
+        text(self.rows, |at| self.nulls.get(at).copied().unwrap_or_default(), &self.ends)
+    }
+}
+
+/// The least and the greatest value of a column that has statistics.
+fn ends(column: &ArrayRef) -> ArrayRef {
+    match column.data_type() {
+        DataType::Utf8 => {
+            let strings = column.as_string::<i32>();
+            Arc::new(StringArray::from(vec![min_string(strings), max_string(strings)]))
+        }
+        DataType::Boolean => {
+            let truths = column.as_boolean();
+            Arc::new(BooleanArray::from(vec![min_boolean(truths), max_boolean(truths)]))
+        }
+        DataType::Int32 => number_ends::<Int32Type>(column),
+        DataType::Int64 => number_ends::<Int64Type>(column),
+        DataType::Float64 => number_ends::<Float64Type>(column),
+        DataType::Decimal128(..) => number_ends::<Decimal128Type>(column),
+        DataType::Date32 => number_ends::<Date32Type>(column),
+        DataType::Timestamp(TimeUnit::Microsecond, _) => number_ends::<TimestampMicrosecondType>(column),
+        other => new_null_array(other, 2),
+    }
+}
+
+fn number_ends<T: ArrowNumericType>(column: &ArrayRef) -> ArrayRef {
+    let numbers = column.as_primitive::<T>();
+    let ends = PrimitiveArray::<T>::from_iter([min(numbers), max(numbers)]);
+    Arc::new(ends.with_data_type(column.data_type().clone()))
+}
+
+/// `nulls` of each column; `batches` have the bounds of the file's rows.
+fn text(rows: usize, nulls_of: impl Fn(usize) -> usize, batches: &[RecordBatch]) -> String {
     let (mut least, mut most, mut nulls) = (Object::default(), Object::default(), Object::default());
     let mut bounded = 0;
     let schema = batches.first().map(RecordBatch::schema);
@@ -37,8 +99,8 @@ pub fn of_all(batches: &[RecordBatch]) -> String {
             continue;
         }
         let column = Column(batches.iter().map(|batch| batch.column(at)).collect());
-        nulls.field(name, &column.nulls().to_string());
-        if [ITEM, RESCUED, ERROR].contains(&name.as_str()) || bounded == BOUNDED_COLUMNS {
+        nulls.field(name, &nulls_of(at).to_string());
+        if bounded == BOUNDED_COLUMNS {
             continue;
         }
         bounded += 1;
@@ -46,13 +108,12 @@ pub fn of_all(batches: &[RecordBatch]) -> String {
         least.maybe(name, lower);
         most.maybe(name, upper);
     }
-    let rows: usize = batches.iter().map(RecordBatch::num_rows).sum();
     let (least, most, nulls) = (least.close(), most.close(), nulls.close());
     format!(r#"{{"numRecords":{rows},"minValues":{least},"maxValues":{most},"nullCount":{nulls}}}"#)
 }
 
 /// Whether readers look for statistics of this column.
-pub fn has_statistics(field: &Field) -> bool {
+fn has_statistics(field: &Field) -> bool {
     matches!(
         field.data_type(),
         DataType::Utf8
@@ -70,10 +131,6 @@ pub fn has_statistics(field: &Field) -> bool {
 struct Column<'a>(Vec<&'a ArrayRef>);
 
 impl Column<'_> {
-    fn nulls(&self) -> usize {
-        self.0.iter().map(|array| array.null_count()).sum()
-    }
-
     /// The least and greatest value as JSON.
     fn bounds(&self, data_type: &DataType) -> (Option<String>, Option<String>) {
         match data_type {
@@ -81,6 +138,11 @@ impl Column<'_> {
                 let strings = || self.0.iter().map(|array| array.as_string::<i32>());
                 let (least, most) = (strings().filter_map(min_string).min(), strings().filter_map(max_string).max());
                 (least.and_then(lower_text), most.and_then(upper_text))
+            }
+            DataType::Boolean => {
+                let truths = || self.0.iter().map(|array| array.as_boolean());
+                let (least, most) = (truths().filter_map(min_boolean).min(), truths().filter_map(max_boolean).max());
+                (least.map(|least| least.to_string()), most.map(|most| most.to_string()))
             }
             DataType::Int32 => {
                 let (least, most) = self.extremes::<Int32Type>();
@@ -211,9 +273,7 @@ impl Object {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
-
-    use arrow::array::{Decimal128Array, Float64Array, Int64Array, StringArray, TimestampMicrosecondArray};
+    use arrow::array::{Decimal128Array, Float64Array, Int64Array, TimestampMicrosecondArray};
     use arrow::datatypes::Schema;
 
     use super::*;
@@ -260,7 +320,17 @@ mod tests {
             RecordBatch::try_new(schema.clone(), vec![Arc::new(Int64Array::from(values)) as ArrayRef]).unwrap()
         };
         let all = [batch(vec![Some(5), None]), batch(vec![None]), batch(vec![Some(-3), Some(7)])];
-        assert_eq!(of_all(&all), r#"{"numRecords":5,"minValues":{"n":-3},"maxValues":{"n":7},"nullCount":{"n":2}}"#);
+        let expected = r#"{"numRecords":5,"minValues":{"n":-3},"maxValues":{"n":7},"nullCount":{"n":2}}"#;
+        assert_eq!(of_all(&all), expected);
+        let mut running = Running::default();
+        all.iter().for_each(|batch| running.add(batch).unwrap());
+        assert_eq!(running.stats(), expected, "the batches need not be kept");
+    }
+
+    #[test]
+    fn a_truth_has_bounds() {
+        let truths = stats("x", Arc::new(BooleanArray::from(vec![Some(true), None, Some(true)])));
+        assert_eq!(truths, r#"{"numRecords":3,"minValues":{"x":true},"maxValues":{"x":true},"nullCount":{"x":1}}"#);
     }
 
     proptest::proptest! {
