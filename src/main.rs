@@ -36,9 +36,6 @@ use output::Format;
 use settings::Settings;
 use worker::Role;
 
-#[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
-
 /// What every subcommand gets.
 pub struct Context {
     pub settings: Settings,

@@ -31,10 +31,6 @@ use headwater_tests::python::Python;
 
 type Any = Box<dyn Error + Send + Sync>;
 
-/// The command's.
-#[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
-
 const PARTITIONS: u16 = 4;
 /// The Python loop, by its JSON library.
 const LOOPS: [&str; 2] = ["json", "orjson"];
