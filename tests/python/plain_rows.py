@@ -1,11 +1,22 @@
 """Rows as plain values, whoever read them: what every reader's script prints, and how it is summed up."""
 
+import argparse
 import base64
 import collections
 import datetime
 import decimal
 import hashlib
 import json
+import pathlib
+
+
+def options(description):
+    """What every reader's script is told."""
+    parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("lake", type=pathlib.Path)
+    parser.add_argument("table")
+    parser.add_argument("--rows", action="store_true")
+    return parser.parse_args()
 
 
 def plain(value):

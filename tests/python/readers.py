@@ -11,16 +11,14 @@ sorted by `_key` and `_version`. Decimals, times and dates are text and binary i
 double. Exit code 1 when the readers differ, or do not find what is there, after printing.
 """
 
-import argparse
 import json
-import pathlib
 import sys
 
 import duckdb
 import polars
 from deltalake import DeltaTable, QueryBuilder
 
-from plain_rows import report, unfound
+from plain_rows import options, report, unfound
 
 
 class Deltalake:
@@ -71,14 +69,10 @@ READERS = {"deltalake": Deltalake, "polars": Polars, "duckdb": DuckDb}
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("lake", type=pathlib.Path)
-    parser.add_argument("table")
-    parser.add_argument("--rows", action="store_true")
-    options = parser.parse_args()
+    asked = options(__doc__)
     found, agree = {}, True
     for kind in ("history", "current"):
-        path = options.lake / f"{options.table}_{kind}"
+        path = asked.lake / f"{asked.table}_{kind}"
         if not (path / "_delta_log").is_dir():
             found[kind] = None
             continue
@@ -94,7 +88,7 @@ def main():
         first = readers["deltalake"]
         agree &= all(one[part] == first[part] for one in readers.values() for part in ("rows", "keys", "digest"))
         agree &= not any(one.get("unfound") for one in readers.values())
-        if options.rows:
+        if asked.rows:
             readers["rows_as_read"] = rows
         found[kind] = readers
     found["agree"] = agree

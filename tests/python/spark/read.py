@@ -7,7 +7,6 @@ smallest and the largest value of each column, and history as a stream. Needs a 
 packages of pom.xml, which are kept under ~/.cache/headwater. Exit code 1 when these do not agree, after printing.
 """
 
-import argparse
 import datetime
 import hashlib
 import json
@@ -78,16 +77,12 @@ def streamed(spark, path):
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("lake", type=pathlib.Path)
-    parser.add_argument("table")
-    parser.add_argument("--rows", action="store_true")
-    options = parser.parse_args()
+    asked = plain_rows.options(__doc__)
     started = time.monotonic()
     spark = session()
     found, agree = {}, True
     for kind in ("history", "current"):
-        path = str(options.lake / f"{options.table}_{kind}")
+        path = str(asked.lake / f"{asked.table}_{kind}")
         frame = spark.read.format("delta").load(path)
         as_read = rows_of(frame)
         summed, rows = plain_rows.report({name: of for name, of in frame.dtypes}, as_read)
@@ -104,7 +99,7 @@ def main():
             summed["streamed"] = plain_rows.report({}, streamed(spark, path))[0]["digest"]
             agree &= summed["streamed"] == summed["digest"]
         found[kind] = {"spark": summed}
-        if options.rows:
+        if asked.rows:
             found[kind]["rows_as_read"] = rows
     spark.stop()
     found["agree"] = agree
