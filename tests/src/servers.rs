@@ -6,6 +6,7 @@ use std::net::SocketAddr;
 use std::path::Path;
 use std::time::Duration;
 
+use serde_json::{Value, json};
 use tokio::process::Command;
 
 use crate::error::Error;
@@ -27,6 +28,16 @@ pub struct S3 {
     pub secret_key: String,
     pub bucket: String,
     pub region: String,
+}
+
+impl S3 {
+    /// A worker's settings of the lake in this folder of the bucket.
+    pub fn lake(&self, folder: &str) -> Value {
+        json!({"place": format!("s3://{}/{folder}", self.bucket), "s3": {
+            "endpoint": self.endpoint, "region": self.region, "access_key": self.access_key,
+            "secret_key": self.secret_key, "allow_http": true,
+        }})
+    }
 }
 
 /// The bootstrap servers of Kafka.

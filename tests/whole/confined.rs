@@ -122,10 +122,7 @@ async fn workers_do_their_work_on_a_file_system_that_they_can_not_write() {
         "definitions": "/etc/headwater/features",
         "dynamodb": {"endpoint": dynamodb.endpoint},
         "kafka": {"bootstrap": kafka, "prefix": name, "slots": 2, "partitions": 2, "replication": 1, "min_insync": 1},
-        "lake": {"place": format!("s3://{}/{name}", s3.bucket), "s3": {
-            "endpoint": s3.endpoint, "region": s3.region, "access_key": s3.access_key,
-            "secret_key": s3.secret_key, "allow_http": true,
-        }},
+        "lake": s3.lake(&name),
         "opensearch": {"urls": [opensearch], "prefix": name, "replicas": 0},
         "sink_offline": {"flush_ms": 300, "idle_complete_ms": 500},
         "sink_search": {"flush_ms": 300, "idle_complete_ms": 500},

@@ -59,7 +59,6 @@ impl Cluster {
             replicas: 0,
             ..Default::default()
         };
-        let place = format!("s3://{}/{name}", s3.bucket);
         // JSON is YAML. Small and often, so that faults meet every step.
         let settings = json!({
             "definitions": definitions,
@@ -68,15 +67,11 @@ impl Cluster {
                 "bootstrap": kafka, "prefix": name, "slots": 4, "partitions": PARTITIONS,
                 "replication": brokers, "min_insync": brokers.div_ceil(2),
             },
-            "lake": {"place": place, "s3": {
-                "endpoint": s3.endpoint, "region": s3.region, "access_key": s3.access_key,
-                "secret_key": s3.secret_key, "allow_http": true,
-            }},
+            "lake": s3.lake(&name),
             "opensearch": {"urls": [opensearch_url], "prefix": name, "replicas": 0},
             "sink_offline": {"flush_ms": 300, "idle_complete_ms": 500},
             "sink_search": {"flush_ms": 300, "idle_complete_ms": 500},
             "maintenance": {"fold_ms": 2000, "checkpoint_commits": 20},
-
         });
         let file = folder.join("headwater.yaml");
         std::fs::write(&file, settings.to_string()).unwrap();
@@ -92,7 +87,7 @@ impl Cluster {
             brokers,
             entities,
             settings: file,
-            lake: Lake::open(&place, &access).unwrap(),
+            lake: Lake::open(settings["lake"]["place"].as_str().unwrap(), &access).unwrap(),
             lake_folder: servers_folder.join("s3/data").join(&s3.bucket).join(&name),
             opensearch,
             processes: launches.iter().map(|_| None).collect(),
