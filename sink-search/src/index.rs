@@ -123,11 +123,14 @@ pub enum IndexError {
     ReadOnly { place: String },
     #[error("there is no search index in {place}: it is made when the table is first followed")]
     Missing { place: String },
-    #[error("the search index in {place} was built for other feature definitions: {differences}")]
-    MappingChanged { place: String, differences: String },
+    #[error("the search index in {place} was built for other feature definitions: {differences}; {remedy}")]
+    MappingChanged { place: String, differences: String, remedy: &'static str },
     #[error("the search index in {place} takes nothing: {reason}; {remedy}; the sink then goes on by itself")]
     Refused { place: String, reason: String, remedy: String },
-    #[error("the search index in {place} was made anew or set back: its own progress says where to go on")]
+    #[error(
+        "the search index in {place} was made anew, set back, or another serves in its place: its own progress says \
+         where to go on"
+    )]
     Replaced { place: String },
 }
 

@@ -25,6 +25,6 @@ mod write;
 
 pub use embedded::EmbeddedIndex;
 pub use index::SearchIndex;
-pub use opensearch::{OpenSearch, OpenSearchIndex};
+pub use opensearch::{Building, OpenSearch, OpenSearchIndex};
 pub use pipeline::{Error, SinkSearch};
 pub use settings::Settings;

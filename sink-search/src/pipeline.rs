@@ -23,6 +23,7 @@ use crate::start::{self, Refusal};
 use crate::table::{Done, Table, Totals};
 use crate::write::{LOG, Standing};
 
+/// The group of the workers that follow what serves.
 const GROUP: &str = "sink-search";
 
 /// The stage. Every entity's table has its index.
@@ -71,6 +72,11 @@ impl Interruption {
 
 impl SinkSearch {
     pub async fn run(self, shutdown: CancellationToken) -> Result<(), Error> {
+        self.run_as(GROUP, shutdown).await
+    }
+
+    /// As readers of their own: what others have read is read again.
+    pub async fn run_as(self, group: &str, shutdown: CancellationToken) -> Result<(), Error> {
         self.settings.check().map_err(Error::Settings)?;
         let standing = Arc::new(Standing::new(self.health.clone(), self.clock.clone()));
         let mut totals = BTreeMap::new();
@@ -79,7 +85,7 @@ impl SinkSearch {
             let began = Instant::now();
             let begun = tokio::select! {
                 () = shutdown.cancelled() => return Ok(()),
-                begun = self.begin(&standing, &mut totals) => begun,
+                begun = self.begin(group, &standing, &mut totals) => begun,
             };
             let ended = match begun {
                 Ok(mut session) => {
@@ -118,6 +124,7 @@ impl SinkSearch {
     /// Compares every index with its log, then subscribes.
     async fn begin(
         &self,
+        group: &str,
         standing: &Arc<Standing>,
         totals: &mut BTreeMap<TableName, Totals>,
     ) -> Result<Session<'_>, Interruption> {
@@ -132,7 +139,7 @@ impl SinkSearch {
             checked.push((name, entity, index.clone(), log, extents.len() as u16, held));
         }
         let names: Vec<TableName> = checked.iter().map(|(name, ..)| name.clone()).collect();
-        let subscription = self.log.subscribe(GROUP, &names).await?;
+        let subscription = self.log.subscribe(group, &names).await?;
         let now = Instant::now();
         let table = |(name, entity, index, log, of, held): (TableName, &Entity, _, _, _, _)| {
             let totals = totals.remove(&name).unwrap_or_default();

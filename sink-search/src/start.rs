@@ -7,22 +7,27 @@ use headwater_common::log::{Extent, LogId, Offset};
 
 use crate::index::{PartitionProgress, Progress};
 
+/// How an index is built again from the log.
+const AGAIN: &str = "on OpenSearch with `headwater rebuild`, which tells what the log has lost; in a data folder by \
+                     removing its `index` before the stack is started";
+
 /// Why this index can't go on with this log. No repetition mends it.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Refusal {
     #[error(
         "the search index of {table} was built from log {held}, and this is log {found}: give the data folder that \
-         belongs to it, or remove the index, and it is built again from this log"
+         belongs to it, or build the index again from this log: {AGAIN}"
     )]
     ForeignLog { table: TableName, held: String, found: String },
     #[error(
         "the search index of {table} holds partition {partition} up to offset {next}, and the log ends at {end}: the \
-         log has lost records or was made anew; remove the index, and it is built again from the log"
+         log has lost records or was made anew; build the index again: {AGAIN}"
     )]
     PastTheEnd { table: TableName, partition: u16, next: Offset, end: Offset },
     #[error(
         "the search index of {table} needs partition {partition} from offset {next} on, and the log begins at {start}: \
-         what lies between is lost to the index; bootstrap the table again"
+         what lies between is lost to the index; on OpenSearch `headwater rebuild` builds another and tells what is \
+         missing, else write the items again in a new data folder"
     )]
     Trimmed { table: TableName, partition: u16, next: Offset, start: Offset },
 }

@@ -126,7 +126,8 @@ fn refuse_others(place: &str, others: &[PathBuf], wanted: &Outline) -> Result<()
         let read = fs::read(other.join(OUTLINE)).ok().and_then(|json| serde_json::from_slice::<Outline>(&json).ok());
         if let Some(found) = read {
             let differences = found.differences(wanted);
-            return Err(IndexError::MappingChanged { place: place.to_owned(), differences });
+            let remedy = "set them back, or start the stack with these, which builds it again from the log";
+            return Err(IndexError::MappingChanged { place: place.to_owned(), differences, remedy });
         }
     }
     Ok(())

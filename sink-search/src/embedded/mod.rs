@@ -50,10 +50,11 @@ pub enum OpenError {
     #[error(transparent)]
     Log(#[from] LogError),
     #[error(
-        "{changed}, and the log no longer reaches back to its start, from which the index would be built again: \
-         set the definitions back, or make a new data folder and write the items again"
+        "the search index in {place} was built for other feature definitions: {differences}, and the log no longer \
+         reaches back to its start, from which it would be built again: set the definitions back, or make a new data \
+         folder and write the items again"
     )]
-    CannotRebuild { changed: IndexError },
+    CannotRebuild { place: String, differences: String },
 }
 
 pub(super) struct Core {
@@ -91,16 +92,19 @@ impl EmbeddedIndex {
         writer_heap: usize,
         log: &dyn ChangeLog,
     ) -> Result<EmbeddedIndex, OpenError> {
-        let changed = match EmbeddedIndex::open(folder, entity, writer_heap) {
-            Err(changed @ IndexError::MappingChanged { .. }) => changed,
+        let (place, differences) = match EmbeddedIndex::open(folder, entity, writer_heap) {
+            Err(IndexError::MappingChanged { place, differences, .. }) => (place, differences),
             opened => return Ok(opened?),
         };
         log.open_table(&entity.table()).await?;
         let extents = log.extents(&entity.table()).await?;
         if extents.iter().any(|extent| extent.start.0 > 0) {
-            return Err(OpenError::CannotRebuild { changed });
+            return Err(OpenError::CannotRebuild { place, differences });
         }
-        tracing::warn!(table = %entity.table(), reason = %changed, "the search index is built again from the log");
+        tracing::warn!(
+            table = %entity.table(), differences,
+            "the search index was built for other feature definitions and is built again from the log"
+        );
         Ok(EmbeddedIndex::open_for_writing(folder, entity, writer_heap, Otherwise::Replace)?)
     }
 

@@ -8,11 +8,11 @@ use std::collections::BTreeMap;
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
-use super::layout::LIVE;
+use super::layout::{LIVE, Meta};
 
 /// Documents that are asked for at once at most; OpenSearch's default window.
 const WINDOW: u64 = 10_000;
-const BUILT_AGAIN: &str = "remove the index, and it is built again from the log";
+const BUILT_AGAIN: &str = "build it again with `headwater rebuild`";
 
 /// An index as `GET /<index>?flat_settings=true` describes it.
 #[derive(Clone, Debug, Default, Deserialize)]
@@ -37,8 +37,21 @@ impl Fault {
     }
 }
 
-/// Holds the index against the mapping that it would be made with. Fields that it has beside are harmless.
-pub(super) fn audit(found: &Described, mapping: &Value, read_alias: &str, write_alias: &str) -> Result<(), Fault> {
+impl Described {
+    /// What it was made for.
+    pub fn meta(&self) -> Option<Meta> {
+        serde_json::from_value(self.mappings["_meta"]["headwater"].clone()).ok()
+    }
+}
+
+/// Holds the index against the mapping that it would be made with. Fields that it has beside are harmless. One that does
+/// not serve yet has no read alias.
+pub(super) fn audit(
+    found: &Described,
+    mapping: &Value,
+    read_alias: Option<&str>,
+    write_alias: &str,
+) -> Result<(), Fault> {
     settings(&found.settings)?;
     strictness(&found.mappings)?;
     fields(&found.mappings["properties"], &mapping["properties"], "")?;
@@ -138,21 +151,25 @@ fn difference<'a>(found: &'a Value, wanted: &'a Value) -> Option<(String, &'a Va
     None
 }
 
-fn aliases(found: &BTreeMap<String, Value>, read_alias: &str, write_alias: &str) -> Result<(), Fault> {
+fn aliases(found: &BTreeMap<String, Value>, read_alias: Option<&str>, write_alias: &str) -> Result<(), Fault> {
     let nothing = Value::Null;
-    let (read, write) = (found.get(read_alias).unwrap_or(&nothing), found.get(write_alias).unwrap_or(&nothing));
-    let live = &read["filter"]["term"][LIVE];
-    let filtered = read["filter"].as_object().is_some_and(|filter| filter.len() == 1);
-    if !filtered || !(*live == true || live["value"] == true) {
-        let reason = format!("alias {read_alias} is not filtered by {LIVE} = true, so that deleted items are found");
-        let remedy = format!("put the alias on it again with the filter {{\"term\": {{\"{LIVE}\": true}}}}");
-        return Err(Fault::new(reason, remedy));
+    let alias = |name: &str| found.get(name).unwrap_or(&nothing);
+    if let Some(read_alias) = read_alias {
+        let read = alias(read_alias);
+        let live = &read["filter"]["term"][LIVE];
+        let filtered = read["filter"].as_object().is_some_and(|filter| filter.len() == 1);
+        if !filtered || !(*live == true || live["value"] == true) {
+            let reason =
+                format!("alias {read_alias} is not filtered by {LIVE} = true, so that deleted items are found");
+            let remedy = format!("put the alias on it again with the filter {{\"term\": {{\"{LIVE}\": true}}}}");
+            return Err(Fault::new(reason, remedy));
+        }
     }
-    if !write["filter"].is_null() {
+    if !alias(write_alias)["filter"].is_null() {
         return Err(Fault::new(format!("alias {write_alias} has a filter, and must see everything"), BUILT_AGAIN));
     }
-    for (name, alias) in [(read_alias, read), (write_alias, write)] {
-        if !alias["index_routing"].is_null() || !alias["search_routing"].is_null() {
+    for name in read_alias.into_iter().chain([write_alias]) {
+        if !alias(name)["index_routing"].is_null() || !alias(name)["search_routing"].is_null() {
             let reason =
                 format!("alias {name} has a routing, so that items are looked for on other shards than theirs");
             return Err(Fault::new(reason, format!("put alias {name} on it again without a routing")));

@@ -33,7 +33,7 @@ fn with(path: &str, value: Value) -> Result<(), Fault> {
     let mut found = sound();
     let (parent, name) = path.rsplit_once('/').unwrap();
     found.pointer_mut(parent).unwrap()[name] = value;
-    audit(&serde_json::from_value(found).unwrap(), &wanted(), "hw-t", "hw-t-w")
+    audit(&serde_json::from_value(found).unwrap(), &wanted(), Some("hw-t"), "hw-t-w")
 }
 
 #[test]
@@ -50,7 +50,7 @@ fn an_index_as_it_is_made_is_sound_and_so_is_one_with_more_fields_or_another_way
 
 #[test]
 fn what_would_break_a_promise_is_refused_by_its_name_with_the_remedy() {
-    let again = "built again from the log";
+    let again = "`headwater rebuild`";
     let day = "/mappings/properties/day/properties/date";
     let refused = [
         ("/settings/index.translog.durability", json!("async"), "index.translog.durability is async", "to request"),

@@ -71,12 +71,15 @@ pub(super) struct Meta {
     pub table: String,
     /// Whether vectors are mapped.
     pub knn: bool,
+    /// Of the log that it is built from; 0 where it is not known yet.
+    #[serde(default)]
+    pub partitions: u16,
     pub outline: Outline,
 }
 
 impl Meta {
-    pub fn of(table: &str, knn: bool, mapping: &Mapping) -> Meta {
-        Meta { format: FORMAT, table: table.to_owned(), knn, outline: mapping.outline() }
+    pub fn of(table: &str, knn: bool, partitions: u16, mapping: &Mapping) -> Meta {
+        Meta { format: FORMAT, table: table.to_owned(), knn, partitions, outline: mapping.outline() }
     }
 }
 

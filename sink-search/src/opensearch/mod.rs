@@ -8,10 +8,12 @@
 //! Assumes that nobody else writes to the index. Refuses an index of other definitions, of another table or log, and
 //! anything that an operator must mend, with the remedy; goes on by itself when it is mended.
 //!
-//! [`names`], [`layout`], [`audit`], [`document`], [`dsl`], [`verdict`] and [`concurrency`] decide and are pure;
-//! [`transport`] and [`sign`] speak HTTP; [`bulk`], [`progress`], [`making`], [`search`] and [`scan`] do.
+//! [`names`], [`roles`], [`layout`], [`audit`], [`document`], [`dsl`], [`verdict`] and [`concurrency`] decide and are
+//! pure; [`transport`], [`server`] and [`sign`] speak HTTP; [`bulk`], [`progress`], [`making`], [`building`], [`search`]
+//! and [`scan`] do.
 
 mod audit;
+mod building;
 mod bulk;
 pub mod concurrency;
 mod document;
@@ -21,8 +23,10 @@ mod layout;
 mod making;
 pub mod names;
 mod progress;
+mod roles;
 mod scan;
 mod search;
+mod server;
 pub mod settings;
 mod sign;
 mod transport;
@@ -35,7 +39,7 @@ use async_trait::async_trait;
 use headwater_common::change::TableName;
 use headwater_common::clock::Timestamp;
 use headwater_common::definition::Entity;
-use headwater_common::log::ChangeLog;
+use headwater_common::log::{ChangeLog, Extent, LogId};
 use headwater_common::order::Version;
 use parking_lot::Mutex;
 use reqwest::Method;
@@ -43,11 +47,12 @@ use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::json;
 
+pub use self::building::{Building, Moved};
 use self::bulk::Settled;
 use self::gate::Gate;
-use self::making::Making;
+use self::making::{Making, Wanted};
 pub use self::settings::Settings;
-use self::transport::{Reply, Request, Transport, Trouble};
+use self::transport::{Reply, Request, Transport};
 use self::verdict::{Halt, Overall, error_of, named, overall};
 use crate::index::{Applied, Flush, IndexError, Outcome, Progress, Scanned, SearchError, SearchIndex, coalesce};
 use crate::mapping::Mapping;
@@ -78,11 +83,13 @@ pub struct OpenSearchIndex {
 struct Core {
     server: Arc<Server>,
     table: TableName,
-    /// The alias that the table is read through.
-    alias: String,
+    /// The alias that the table is read through, or the index that is being built.
+    name: String,
+    /// It does not serve yet, and is never gone on from to another.
+    building: bool,
     mapping: Mapping,
-    /// False where it was opened for reading only.
-    writes: bool,
+    /// Of the log; `None` where it was opened for reading only.
+    partitions: Option<u16>,
     making: Mutex<Arc<Making>>,
     item_size: scan::ItemSize,
 }
@@ -108,39 +115,48 @@ impl OpenSearch {
     /// index has not are added to it; a field of another type is refused.
     pub async fn open(&self, entity: &Entity, log: &dyn ChangeLog) -> Result<OpenSearchIndex, IndexError> {
         let (table, mapping) = (entity.table(), Mapping::of(entity));
-        if let Some(making) = self.server.take(&table, &mapping, true).await? {
-            return Ok(self.index(table, mapping, making, true));
+        let (_, extents) = self.log_of(&table, log).await?;
+        let partitions = Some(extents.len() as u16);
+        let wanted = Wanted { table: &table, mapping: &mapping, partitions };
+        if let Some(making) = self.server.take(&wanted).await? {
+            return Ok(self.index(table, mapping, making, partitions));
         }
+        let alias = self.server.read_alias(&table);
         // An index that can't be built whole is not begun: its searches would answer as if it were.
-        let failed = |error| self.server.refused("", format!("its log can't be read: {error}"), "mend the log");
-        log.open_table(&table).await.map_err(failed)?;
-        let extents = log.extents(&table).await.map_err(failed)?;
         if let Some(extent) = extents.iter().find(|extent| extent.start.0 > 0) {
             let reason = format!("there is no index of {table}, and its log begins at offset {} only", extent.start);
-            let remedy = "restore the index from a snapshot, or write the items again";
-            return Err(self.server.refused(&self.server.read_alias(&table), reason, remedy));
+            let remedy = "restore the index from a snapshot, or build it with `headwater rebuild`, which tells what the \
+                          log has lost";
+            return Err(self.server.refused(&alias, reason, remedy));
         }
-        self.server.make(&table, &mapping).await?;
-        match self.server.take(&table, &mapping, true).await? {
-            Some(making) => Ok(self.index(table, mapping, making, true)),
-            None => Err(self.server.unavailable(&self.server.read_alias(&table), "it was removed at once".to_owned())),
+        self.server.make(&wanted).await?;
+        match self.server.take(&wanted).await? {
+            Some(making) => Ok(self.index(table, mapping, making, partitions)),
+            None => Err(self.server.unavailable(&alias, "it was removed at once".to_owned())),
         }
     }
 
     /// Opens the entity's index for searching, whoever writes it.
     pub async fn open_read_only(&self, entity: &Entity) -> Result<OpenSearchIndex, IndexError> {
         let (table, mapping) = (entity.table(), Mapping::of(entity));
-        match self.server.take(&table, &mapping, false).await? {
-            Some(making) => Ok(self.index(table, mapping, making, false)),
+        match self.server.take(&Wanted { table: &table, mapping: &mapping, partitions: None }).await? {
+            Some(making) => Ok(self.index(table, mapping, making, None)),
             None => Err(IndexError::Missing { place: self.server.place(&self.server.read_alias(&table)) }),
         }
     }
 
-    fn index(&self, table: TableName, mapping: Mapping, making: Making, writes: bool) -> OpenSearchIndex {
-        let alias = self.server.read_alias(&table);
+    /// The table's log, which is made where there is none, and the extents of its partitions.
+    async fn log_of(&self, table: &TableName, log: &dyn ChangeLog) -> Result<(LogId, Vec<Extent>), IndexError> {
+        let failed = |error| self.server.refused("", format!("its log can't be read: {error}"), "mend the log");
+        let id = log.open_table(table).await.map_err(failed)?;
+        Ok((id, log.extents(table).await.map_err(failed)?))
+    }
+
+    fn index(&self, table: TableName, mapping: Mapping, making: Making, partitions: Option<u16>) -> OpenSearchIndex {
+        let (server, name) = (self.server.clone(), self.server.read_alias(&table));
         let (making, item_size) = (Mutex::new(Arc::new(making)), scan::ItemSize::default());
-        let server = self.server.clone();
-        OpenSearchIndex { core: Arc::new(Core { server, table, alias, mapping, writes, making, item_size }) }
+        let core = Core { server, table, name, building: false, mapping, partitions, making, item_size };
+        OpenSearchIndex { core: Arc::new(core) }
     }
 }
 
@@ -154,8 +170,8 @@ impl OpenSearchIndex {
     }
 
     fn writable(&self) -> Result<(), IndexError> {
-        let place = || self.core.server.place(&self.core.alias);
-        if self.core.writes { Ok(()) } else { Err(IndexError::ReadOnly { place: place() }) }
+        let place = || self.core.server.place(&self.core.name);
+        if self.core.partitions.is_some() { Ok(()) } else { Err(IndexError::ReadOnly { place: place() }) }
     }
 }
 
@@ -181,7 +197,14 @@ impl SearchIndex for OpenSearchIndex {
     }
 
     async fn search(&self, search: &Search) -> Result<Answer, SearchError> {
-        self.core.find(&self.making(), search).await
+        match self.core.find(&self.making(), search).await {
+            // Another index has come to serve since.
+            Err(SearchError::Index(IndexError::Replaced { .. })) => {
+                let making = self.core.look().await?;
+                self.core.find(&making, search).await
+            }
+            answered => answered,
+        }
     }
 
     async fn scan(&self, after: Option<&str>, limit: usize) -> Result<Vec<Scanned>, IndexError> {
@@ -206,7 +229,10 @@ impl Core {
         struct Shards {
             failed: u32,
         }
-        let path = format!("/{},{}/_refresh", self.alias, making.write_alias);
+        let path = match self.building {
+            true => format!("/{}/_refresh", making.write_alias),
+            false => format!("/{},{}/_refresh", self.name, making.write_alias),
+        };
         let reply = self.ask(making, Request::new(Method::POST, &path)).await?;
         match self.parse::<Refreshed>(&reply.body)?.shards.failed {
             0 => Ok(()),
@@ -271,7 +297,7 @@ impl Core {
 
     /// A request that is answered with success, or the error.
     async fn ask(&self, making: &Making, request: Request<'_>) -> Result<Reply, IndexError> {
-        let reply = self.server.call(&self.alias, request).await?;
+        let reply = self.server.call(&self.name, request).await?;
         if reply.status < 300 {
             return Ok(reply);
         }
@@ -287,78 +313,27 @@ impl Core {
 
     /// What a halting answer means: an index that is missing may have been made anew.
     async fn halted(&self, making: &Making, halt: Halt) -> IndexError {
+        if halt == Halt::Missing && self.building {
+            return self.gone();
+        }
         if halt == Halt::Missing
             && let Ok(making::Standing::Index { write_alias, .. }) = self.server.find(&self.table).await
             && write_alias != making.write_alias
         {
             return self.replaced();
         }
-        self.server.halted(&self.alias, &halt)
+        self.server.halted(&self.name, &halt)
     }
 
     fn replaced(&self) -> IndexError {
-        IndexError::Replaced { place: self.server.place(&self.alias) }
+        IndexError::Replaced { place: self.server.place(&self.name) }
     }
 
     fn refused(&self, reason: String, remedy: &str) -> IndexError {
-        self.server.refused(&self.alias, reason, remedy)
+        self.server.refused(&self.name, reason, remedy)
     }
 
     fn unavailable(&self, reason: String) -> IndexError {
-        self.server.unavailable(&self.alias, reason)
-    }
-}
-
-impl Server {
-    /// A request that is answered, whatever the answer is. A server that is short of memory or threads is asked again;
-    /// nothing that is asked here does more the second time.
-    async fn call(&self, name: &str, request: Request<'_>) -> Result<Reply, IndexError> {
-        let mut attempt = 0;
-        loop {
-            let reply = self.transport.send(request.clone()).await.map_err(|trouble| match trouble {
-                Trouble::Unanswered(reason) => self.unavailable(name, reason),
-                Trouble::TooLarge => self.unavailable(name, "its answer is larger than is read".to_owned()),
-                Trouble::Distrusted { reason, remedy } => self.refused(name, reason, remedy),
-            })?;
-            let passing = reply.status >= 300
-                && matches!(
-                    overall(reply.status, &error_of(&reply.body)),
-                    Overall::Throttled(_) | Overall::Transient(_)
-                );
-            if !passing || attempt >= self.settings.retries {
-                return Ok(reply);
-            }
-            tokio::time::sleep(self.settings.pause(attempt)).await;
-            attempt += 1;
-        }
-    }
-
-    fn judge(&self, name: &str, reply: &Reply) -> Result<(), IndexError> {
-        match overall(reply.status, &error_of(&reply.body)) {
-            Overall::Answered => Ok(()),
-            Overall::Halt(halt) => Err(self.halted(name, &halt)),
-            _ => Err(self.unavailable(name, named(reply.status, &error_of(&reply.body)))),
-        }
-    }
-
-    fn expect<T: DeserializeOwned>(&self, name: &str, reply: &Reply) -> Result<T, IndexError> {
-        self.judge(name, reply)?;
-        let unread = |error| self.unavailable(name, format!("its answer can't be read: {error}"));
-        serde_json::from_slice(&reply.body).map_err(unread)
-    }
-
-    fn halted(&self, name: &str, halt: &Halt) -> IndexError {
-        match halt {
-            Halt::DiskFull => IndexError::Full { place: self.place(name) },
-            halt => self.refused(name, halt.reason(), halt.remedy()),
-        }
-    }
-
-    fn refused(&self, name: &str, reason: String, remedy: &str) -> IndexError {
-        IndexError::Refused { place: self.place(name), reason, remedy: remedy.to_owned() }
-    }
-
-    fn unavailable(&self, name: &str, reason: String) -> IndexError {
-        IndexError::Unavailable { place: self.place(name), reason }
+        self.server.unavailable(&self.name, reason)
     }
 }

@@ -2,7 +2,8 @@
 //!
 //! An index is `<prefix>-<table>-<generation>`. It is read through the alias `<prefix>-<table>` and written through an
 //! alias of its own that names this making of it: an index that was removed and made anew has another one, so that a
-//! writer of the old never takes the new for it.
+//! writer of the old never takes the new for it. Before an index serves, its alias is a build alias; one that serves no
+//! more has an alias that says so.
 
 use std::fmt::Write as _;
 
@@ -26,7 +27,37 @@ pub fn write_alias(index: &str, making: u64) -> String {
 
 /// Whether `alias` is the write alias of some making of `index`.
 pub fn is_write_alias(alias: &str, index: &str) -> bool {
-    let making = alias.strip_prefix(index).and_then(|rest| rest.strip_prefix("-w"));
+    names_a_making(alias, index, "-w")
+}
+
+/// What an index is written through while it is built beside the one that serves.
+pub fn build_alias(index: &str, making: u64) -> String {
+    format!("{index}-b{making:016x}")
+}
+
+pub fn is_build_alias(alias: &str, index: &str) -> bool {
+    names_a_making(alias, index, "-b")
+}
+
+/// The alias of an index that is to be removed, whoever finds it.
+pub fn retired_alias(index: &str) -> String {
+    format!("{index}-retired")
+}
+
+/// The alias of an index that served and is kept because somebody asked for it.
+pub fn kept_alias(index: &str) -> String {
+    format!("{index}-kept")
+}
+
+/// The generation of one of the indexes of the table that is read through `read_alias`; `None` for another name.
+pub fn generation(index: &str, read_alias: &str) -> Option<u32> {
+    let digits = index.strip_prefix(read_alias)?.strip_prefix('-')?;
+    let number = digits.len() >= 6 && digits.bytes().all(|byte| byte.is_ascii_digit());
+    number.then(|| digits.parse().ok()).flatten()
+}
+
+fn names_a_making(alias: &str, index: &str, kind: &str) -> bool {
+    let making = alias.strip_prefix(index).and_then(|rest| rest.strip_prefix(kind));
     making.is_some_and(|making| making.len() == 16 && making.bytes().all(|byte| byte.is_ascii_hexdigit()))
 }
 
@@ -70,6 +101,17 @@ mod tests {
         assert_eq!(alias, "hw-t-000012-w00000000000000ab");
         assert!(is_write_alias(&alias, &index));
         assert!(!is_write_alias("hw-t", &index) && !is_write_alias("hw-t-000012-copy", &index));
+        let build = build_alias(&index, 0xab);
+        assert!(is_build_alias(&build, &index) && !is_write_alias(&build, &index) && !is_build_alias(&alias, &index));
+    }
+
+    #[test]
+    fn a_generation_is_told_from_indexes_of_other_tables() {
+        assert_eq!(generation(&index("hw", "t", 12), "hw-t"), Some(12));
+        assert_eq!(generation(&index("hw", "t", 1_234_567), "hw-t"), Some(1_234_567));
+        for other in [index("hw", "t-x", 1), index("hw", "tt", 1), "hw-t-12".into(), "hw-t-copy42".into(), "x".into()] {
+            assert_eq!(generation(&other, "hw-t"), None, "{other}");
+        }
     }
 
     #[test]

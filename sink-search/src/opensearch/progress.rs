@@ -14,12 +14,12 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 use super::transport::{NDJSON, Request};
-use super::verdict::{BulkReply, Verdict, verdict};
+use super::verdict::{BulkReply, Cause, Halt, Overall, Verdict, overall, verdict};
 use super::{Core, Making};
 use crate::index::{IndexError, PartitionProgress, Progress};
 
-/// Partitions that are asked for before it is known how many there are.
-const AT_FIRST: u16 = 64;
+/// What is read of a partition's document.
+const NOTE_FIELDS: &str = "docs._id,docs._seq_no,docs._primary_term,docs._source,docs.error";
 /// Meetings with other workers in one write at most.
 const MEETINGS: usize = 16;
 
@@ -82,6 +82,8 @@ struct FoundDocument {
     primary_term: i64,
     #[serde(rename = "_source")]
     source: Option<Source>,
+    /// The document was not looked for; one that is not there has none.
+    error: Option<Cause>,
 }
 
 #[derive(Deserialize)]
@@ -100,34 +102,23 @@ fn id(partition: u16) -> String {
     format!("@progress-{partition}")
 }
 
-impl Core {
-    /// Up to when the table is complete. Where the first partitions have not spoken it is not, and the others are not
-    /// asked for: a search must not cost a read of every partition that there could be.
-    pub(super) async fn read_complete_until(&self, making: &Making) -> Result<Option<Timestamp>, IndexError> {
-        let known = making.held.lock().values().map(|held| held.note.of).max().unwrap_or(0);
-        if known == 0 && self.read_notes(making, 0..AT_FIRST).await?.is_empty() {
-            return Ok(None);
-        }
-        Ok(self.read_progress(making).await?.complete_until())
+impl Making {
+    /// As the index notes it, or as somebody has written since.
+    fn partitions(&self) -> u16 {
+        self.held.lock().values().map(|held| held.note.of).max().unwrap_or(0).max(self.partitions)
     }
+}
 
-    /// All partitions' progress, as it is stored now and whether searches see it or not.
+impl Core {
+    /// All partitions' progress, as it is stored now and whether searches see it or not, by one request.
     pub(super) async fn read_progress(&self, making: &Making) -> Result<Progress, IndexError> {
-        let of = making.held.lock().values().map(|held| held.note.of).max().unwrap_or(0);
-        let mut held = self.read_notes(making, 0..of.max(AT_FIRST)).await?;
-        let really = held.values().map(|held| held.note.of).max().unwrap_or(0);
-        if really > of.max(AT_FIRST) {
-            held.extend(self.read_notes(making, of.max(AT_FIRST)..really).await?);
-        } else if held.is_empty() {
-            held = self.read_notes(making, AT_FIRST..u16::MAX).await?;
-        }
+        let held = self.read_notes(making, 0..making.partitions()).await?;
         let mut progress = Progress::default();
         for (partition, held) in &held {
             if progress.log.as_ref().is_some_and(|log| *log != held.note.log) {
-                return Err(self.refused(
-                    "its progress is of two logs".to_owned(),
-                    "remove the index, and it is built again from the log",
-                ));
+                return Err(
+                    self.refused("its progress is of two logs".to_owned(), "build it again with `headwater rebuild`")
+                );
             }
             progress.log = Some(held.note.log.clone());
             progress.of = progress.of.max(held.note.of);
@@ -144,19 +135,26 @@ impl Core {
         partitions: impl IntoIterator<Item = u16>,
     ) -> Result<BTreeMap<u16, Held>, IndexError> {
         let ids: BTreeMap<String, u16> = partitions.into_iter().map(|partition| (id(partition), partition)).collect();
-        let path = format!(
-            "/{}/_mget?_source=_hw.progress&filter_path=docs._id,docs._seq_no,docs._primary_term,docs._source",
-            making.write_alias
-        );
+        if ids.is_empty() {
+            return Ok(BTreeMap::new());
+        }
+        let path = format!("/{}/_mget?_source=_hw.progress&filter_path={NOTE_FIELDS}", making.write_alias);
         let asked: Vec<&String> = ids.keys().collect();
         let reply = self.ask(making, Request::json(Method::POST, &path, &json!({ "ids": asked }))).await?;
-        let found: Found = self.parse(&reply.body)?;
-        let read = found.docs.into_iter().filter_map(|document| {
-            let note = document.source?.ours.progress;
-            let held = Held { note, seq_no: document.seq_no, primary_term: document.primary_term };
-            Some((*ids.get(&document.id)?, held))
-        });
-        Ok(read.collect())
+        let mut read = BTreeMap::new();
+        for document in self.parse::<Found>(&reply.body)?.docs {
+            if let Some(error) = &document.error {
+                return Err(match overall(404, error) {
+                    Overall::Halt(halt @ Halt::Missing) => self.halted(making, halt).await,
+                    _ => self.unavailable(format!("its progress can't be read ({})", error.kind)),
+                });
+            }
+            if let (Some(source), Some(partition)) = (document.source, ids.get(&document.id)) {
+                let note = source.ours.progress;
+                read.insert(*partition, Held { note, seq_no: document.seq_no, primary_term: document.primary_term });
+            }
+        }
+        Ok(read)
     }
 
     /// Assumes that everything that `progress` speaks of is durable and visible.

@@ -79,13 +79,14 @@ struct Paging<'a> {
 impl Core {
     pub(super) async fn find(&self, making: &Making, search: &Search) -> Result<Answer, SearchError> {
         search.check(&self.mapping)?;
-        // Read before the documents, so that it is never later than they are: it is written once they are visible.
-        let as_of = self.read_complete_until(making).await?;
+        // Read before the documents, so that it is never later than they are: it is written once they are visible. Both
+        // are read through the alias of this making, which is gone when another index comes to serve.
+        let as_of = self.read_progress(making).await?.complete_until();
         let dsl = Dsl { mapping: &self.mapping, layout: &making.layout };
         let body = json!({ "query": dsl.filter(&search.query)?, "sort": dsl.sort(search)?, "track_total_hits": true });
         let mut paging = Paging { search, body, total: 0, hits: Vec::new(), bytes: 0 };
         if search.offset + search.limit <= PAGE {
-            let path = format!("/{}/_search", self.alias);
+            let path = format!("/{}/_search", making.write_alias);
             paging.body["from"] = search.offset.into();
             paging.body["size"] = search.limit.into();
             let found = self.page(making, &path, &paging.body, true).await?;
@@ -154,7 +155,7 @@ impl Core {
         let source = if items { "_source=_hw.version,_hw.item" } else { "_source=false" };
         let path = format!("{path}?{source}&filter_path=error,status,hits.total,hits.hits._source,hits.hits.sort");
         let request = Request { body: body.into(), max_reply: 4 * MAX_PAGE_BYTES, ..Request::new(Method::POST, &path) };
-        let reply = self.server.call(&self.alias, request).await?;
+        let reply = self.server.call(&self.name, request).await?;
         match overall(reply.status, &error_of_failed(&reply)) {
             Overall::Answered => Ok(self.parse(&reply.body)?),
             Overall::Halt(Halt::Other { status: 400, kind }) => {
@@ -170,7 +171,7 @@ impl Core {
         struct Opened {
             pit_id: String,
         }
-        let path = format!("/{}/_search/point_in_time?keep_alive=1m", self.alias);
+        let path = format!("/{}/_search/point_in_time?keep_alive=1m", making.write_alias);
         let reply = self.ask(making, Request::new(Method::POST, &path)).await?;
         Ok(self.parse::<Opened>(&reply.body)?.pit_id)
     }

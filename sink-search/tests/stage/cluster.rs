@@ -1,5 +1,6 @@
 //! An OpenSearch index for one test, on the server that the tests are given, and removed after it.
 
+use std::collections::BTreeMap;
 use std::io::{Read as _, Write as _};
 use std::net::TcpStream;
 
@@ -64,12 +65,25 @@ impl Cluster {
         entity: &Entity,
     ) -> Result<OpenSearchIndex, headwater_sink_search::index::IndexError> {
         let folder = tempfile::tempdir().unwrap();
-        let log = EmbeddedLog::open(folder.path(), Layout { slots: 1, partitions: 1 }).unwrap();
+        let log = EmbeddedLog::open(folder.path(), Layout { slots: 1, partitions: 2 }).unwrap();
         OpenSearch::connect(settings).await?.open(entity, &log).await
     }
 
+    /// The table's first index.
     pub fn index(&self) -> String {
-        format!("{}-thing-000001", self.prefix)
+        self.generation(1)
+    }
+
+    pub fn generation(&self, generation: u32) -> String {
+        format!("{}-thing-{generation:06}", self.prefix)
+    }
+
+    /// The table's indexes, and the aliases of each.
+    pub fn indexes(&self) -> BTreeMap<String, Vec<String>> {
+        let (status, found) = self.call("GET", &format!("/{}-*/_alias", self.prefix), &Value::Null);
+        assert_eq!(status, 200, "{found}");
+        let aliases = |found: &Value| found["aliases"].as_object().unwrap().keys().cloned().collect();
+        found.as_object().unwrap().iter().map(|(index, found)| (index.clone(), aliases(found))).collect()
     }
 
     pub fn alias(&self) -> String {
@@ -101,6 +115,8 @@ impl Cluster {
 
 impl Drop for Cluster {
     fn drop(&mut self) {
-        self.call("DELETE", &format!("/{}?ignore_unavailable=true", self.index()), &Value::Null);
+        for index in self.indexes().keys() {
+            self.call("DELETE", &format!("/{index}?ignore_unavailable=true"), &Value::Null);
+        }
     }
 }

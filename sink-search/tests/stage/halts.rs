@@ -163,7 +163,7 @@ async fn an_index_that_others_changed_or_made_is_refused_by_the_name_of_what_is_
     body["mappings"]["properties"]["delay"]["properties"]["double"]["type"] = "float".into();
     call("DELETE", &format!("/{index}"), Value::Null);
     call("PUT", &format!("/{index}"), body);
-    refused("field delay.double has type float and not double", "remove the index").await;
+    refused("field delay.double has type float and not double", "`headwater rebuild`").await;
 }
 
 /// With a certificate for localhost that openssl made once, for a hundred years, and an authority whose key is gone.

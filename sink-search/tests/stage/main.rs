@@ -11,5 +11,6 @@ mod opensearch;
 mod pipeline;
 mod proxy;
 mod query_language;
+mod rebuild;
 mod scripted;
 mod server_faults;

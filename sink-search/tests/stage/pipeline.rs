@@ -254,7 +254,7 @@ async fn a_log_that_the_index_was_not_built_from_is_refused_with_the_remedy() {
     let health = running.health.clone();
     let refused = within(running.task).await.unwrap().unwrap_err();
     assert!(matches!(refused, Error::Refused(Refusal::ForeignLog { .. })), "{refused}");
-    assert!(refused.to_string().contains("remove the index"), "{refused}");
+    assert!(refused.to_string().contains("`headwater rebuild`"), "{refused}");
     assert!(!health.is_ready());
 }
 

@@ -21,17 +21,17 @@ use crate::proxy::{Asked, Fate, Proxy};
 
 /// The newest version of each key, and whether it is alive.
 #[derive(Default)]
-struct Model(BTreeMap<String, (u64, bool)>);
+pub struct Model(BTreeMap<String, (u64, bool)>);
 
 impl Model {
-    fn take(&mut self, operations: &[Operation]) {
+    pub fn take(&mut self, operations: &[Operation]) {
         for operation in operations {
             let known = self.0.entry(operation.key.to_text()).or_default();
             *known = (*known).max((operation.version.get(), operation.body.is_some()));
         }
     }
 
-    async fn compare(&self, index: &dyn SearchIndex, after: &str) {
+    pub async fn compare(&self, index: &dyn SearchIndex, after: &str) {
         let scanned = scan_all(index, 1000).await.into_iter();
         let read: BTreeMap<_, _> =
             scanned.map(|entry| (entry.key, (entry.version.get(), entry.item.is_some()))).collect();
@@ -58,12 +58,20 @@ fn body(id: &str, version: u64) -> Item {
     item(id, "1", &[("count", n(&version.to_string())), ("name", s("red one"))])
 }
 
-fn changes(round: u64) -> Vec<Operation> {
+pub fn changes(round: u64) -> Vec<Operation> {
     let operation = |(id, version, live): (String, u64, bool)| match live {
         true => put(body(&id, version), version),
         false => delete(&id, "1", version),
     };
     plan(round).into_iter().map(operation).collect()
+}
+
+/// The same, as a feed writes them.
+pub fn fed(round: u64) -> Vec<(Item, u64, bool)> {
+    let step = |(id, version, live): (String, u64, bool)| {
+        (if live { body(&id, version) } else { item(&id, "1", &[]) }, version, live)
+    };
+    plan(round).into_iter().map(step).collect()
 }
 
 fn flush(round: u64) -> Arc<Flush> {
@@ -339,10 +347,7 @@ async fn a_server_that_is_killed_while_it_applies_and_comes_back_has_every_chang
         });
         while !running.trouble().contains("does not answer") {
             round += 1;
-            let step = |(id, version, live): (String, u64, bool)| {
-                (if live { body(&id, version) } else { item(&id, "1", &[]) }, version, live)
-            };
-            feed.write(plan(round).into_iter().map(step).collect()).await;
+            feed.write(fed(round)).await;
             feed.mark(round as i64).await;
             model.take(&changes(round));
             tokio::time::sleep(std::time::Duration::from_millis(5)).await;
