@@ -1,6 +1,7 @@
 //! The three stores as verification reads them: the table by its API, the lake and the index where they lie.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 use std::time::Duration;
 
 use futures::StreamExt;
@@ -10,6 +11,7 @@ use headwater_common::key::{ItemKey, KeyBytes};
 use headwater_common::value::Item;
 use headwater_lake::query::{LakeReader, Settings};
 use headwater_sdk::{FeatureStore, from_attributes, to_attributes};
+use headwater_sink_search::SearchIndex;
 use tokio::time::Instant;
 
 use super::digest::{Digests, Fingerprint};
@@ -23,25 +25,53 @@ const LOOK_EVERY: Duration = Duration::from_millis(100);
 
 pub struct Sources {
     features: FeatureStore,
-    lake: LakeReader,
-    stores: Stores,
+    /// `None` where the lake is not asked.
+    lake: Option<LakeReader>,
+    index: Index,
+}
+
+enum Index {
+    /// The one that serves, found anew for each reading.
+    Serving(Stores),
+    This(Arc<dyn SearchIndex>),
 }
 
 /// Which store to read.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Store {
     Table,
     Lake,
     Index,
 }
 
+impl Store {
+    fn name(self) -> &'static str {
+        match self {
+            Store::Table => "table",
+            Store::Lake => "lake",
+            Store::Index => "index",
+        }
+    }
+}
+
 impl Sources {
     /// `features` gives the tables.
     pub fn open(stores: Stores, features: FeatureStore) -> Result<Sources, Failure> {
-        Ok(Sources { features, lake: sql::reader(&stores, Settings::default())?, stores })
+        let lake = Some(sql::reader(&stores, Settings::default())?);
+        Ok(Sources { features, lake, index: Index::Serving(stores) })
     }
 
-    /// Waits until lake and index are complete past `moment`, and says up to where they are.
+    /// The tables and one index alone.
+    pub fn of_index(features: FeatureStore, index: Arc<dyn SearchIndex>) -> Sources {
+        Sources { features, lake: None, index: Index::This(index) }
+    }
+
+    /// The stores that are compared with the table.
+    pub fn derived(&self) -> &'static [Store] {
+        if self.lake.is_some() { &[Store::Lake, Store::Index] } else { &[Store::Index] }
+    }
+
+    /// Waits until all derived stores are complete past `moment`, and says up to where they are.
     pub async fn complete_past(
         &self,
         entity: &Entity,
@@ -50,37 +80,54 @@ impl Sources {
     ) -> Result<Timestamp, Failure> {
         let deadline = Instant::now() + patience;
         loop {
-            let lake = self.lake.complete_until(&entity.table()).await.map_err(sql::failure)?;
-            let index = self.index_complete_until(entity).await?;
-            let both = lake.zip(index).map(|(lake, index)| lake.min(index));
-            if let Some(until) = both.filter(|until| *until > moment) {
+            let mut reached = Vec::new();
+            for store in self.derived() {
+                reached.push((store.name(), self.complete_until(*store, entity).await?));
+            }
+            // `None` is below every moment.
+            let least = reached.iter().map(|(_, until)| *until).min().flatten();
+            if let Some(until) = least.filter(|until| *until > moment) {
                 return Ok(until);
             }
             if Instant::now() >= deadline {
-                let said =
-                    |until: Option<Timestamp>| until.map_or_else(|| "nothing".into(), |until| until.to_rfc3339());
-                return Err(Failure::environment(format!(
-                    "lake and index of {} are not complete past {moment}: the lake says {}, the index {}",
-                    entity.table(),
-                    said(lake),
-                    said(index)
-                ))
-                .remedy("see `headwater status` for what holds them up, or wait longer with --patience"));
+                let until = |until: Option<Timestamp>| until.map_or_else(|| "nothing".into(), |it| it.to_rfc3339());
+                let said: Vec<_> = reached
+                    .into_iter()
+                    .map(|(store, reached)| format!("the {store} says {}", until(reached)))
+                    .collect();
+                let (table, said) = (entity.table(), said.join(", "));
+                return Err(Failure::environment(format!("{table} is not complete past {moment}: {said}"))
+                    .remedy("see `headwater status` for what holds it up, or wait longer with --patience"));
             }
             tokio::time::sleep(LOOK_EVERY).await;
         }
     }
 
-    async fn index_complete_until(&self, entity: &Entity) -> Result<Option<Timestamp>, Failure> {
-        let index = self.stores.index(entity).await?;
-        index.progress().await.map(|progress| progress.complete_until()).map_err(Failure::environment)
+    /// Of a derived store that is asked.
+    async fn complete_until(&self, store: Store, entity: &Entity) -> Result<Option<Timestamp>, Failure> {
+        match (store, &self.lake) {
+            (Store::Lake, Some(lake)) => lake.complete_until(&entity.table()).await.map_err(sql::failure),
+            (Store::Index, _) => {
+                let progress = self.index(entity).await?.progress().await.map_err(Failure::environment)?;
+                Ok(progress.complete_until())
+            }
+            (Store::Table, _) | (Store::Lake, None) => Ok(None),
+        }
+    }
+
+    async fn index(&self, entity: &Entity) -> Result<Arc<dyn SearchIndex>, Failure> {
+        match &self.index {
+            Index::Serving(stores) => stores.index(entity).await,
+            Index::This(index) => Ok(index.clone()),
+        }
     }
 
     /// Changes in the lake's history of these tables.
     pub async fn history_rows(&self, entities: &[Entity]) -> Result<u64, Failure> {
         let mut rows = 0;
+        let Some(lake) = &self.lake else { return Ok(0) };
         for entity in entities {
-            rows += self.lake.history_rows(&entity.table()).await.map_err(sql::failure)?;
+            rows += lake.history_rows(&entity.table()).await.map_err(sql::failure)?;
         }
         Ok(rows)
     }
@@ -163,7 +210,8 @@ impl Sources {
     }
 
     async fn each_of_lake(&self, entity: &Entity, mut give: impl FnMut(String, Item)) -> Result<(), Failure> {
-        let mut rows = match self.lake.live_rows(&entity.table()).await {
+        let Some(lake) = &self.lake else { return Ok(()) };
+        let mut rows = match lake.live_rows(&entity.table()).await {
             Ok(rows) => rows,
             Err(headwater_lake::query::QueryError::Empty { .. }) => return Ok(()),
             Err(error) => return Err(sql::failure(error)),
@@ -176,7 +224,7 @@ impl Sources {
     }
 
     async fn each_of_index(&self, entity: &Entity, mut give: impl FnMut(String, Item)) -> Result<(), Failure> {
-        let index = self.stores.index(entity).await?;
+        let index = self.index(entity).await?;
         let mut after: Option<String> = None;
         loop {
             let page = index.scan(after.as_deref(), PAGE).await.map_err(Failure::environment)?;
