@@ -43,6 +43,9 @@ pub enum Command {
     Maintain,
     /// Compares table, lake and index, key by key. Exit code 1 if they differ.
     Verify(Verify),
+    /// Builds a table's search index again from the log beside the one that serves, compares it with the table, and lets
+    /// it serve. Exit code 1 if they differ; then nothing is changed. Killed and started again, it goes on.
+    Rebuild(Rebuild),
     /// Asks the lake in SQL: `<table>`, `<table>_history`, `<table>_current`.
     Sql(Sql),
     /// Asks the search index: ranges, geo distances, words, sorted.
@@ -118,6 +121,25 @@ pub struct Verify {
     #[arg(value_name = "TABLE")]
     pub tables: Vec<String>,
     /// Seconds to wait for lake and index to be complete up to now.
+    #[arg(long, default_value_t = 120)]
+    pub patience: u64,
+}
+
+#[derive(Debug, Args)]
+pub struct Rebuild {
+    /// These tables, one after the other.
+    #[arg(value_name = "TABLE", required_unless_present = "all")]
+    pub tables: Vec<String>,
+    /// All tables.
+    #[arg(long, conflicts_with = "tables")]
+    pub all: bool,
+    /// Keeps the index that served, which nobody writes any more; it is removed otherwise.
+    #[arg(long)]
+    pub keep: bool,
+    /// Does not go on with what an earlier rebuild left, and removes it.
+    #[arg(long)]
+    pub anew: bool,
+    /// Seconds to wait where nothing moves.
     #[arg(long, default_value_t = 120)]
     pub patience: u64,
 }

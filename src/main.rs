@@ -12,6 +12,7 @@ mod folder;
 mod history;
 mod http;
 mod output;
+mod rebuild;
 mod search;
 mod servers;
 mod settings;
@@ -88,6 +89,7 @@ fn run(cli: Cli, format: Format) -> Result<(), Failure> {
             Command::SinkSearch => worker::run(context, Role::SinkSearch).await,
             Command::Maintain => worker::run(context, Role::Maintain).await,
             Command::Verify(verify) => verify::run(context, verify).await,
+            Command::Rebuild(rebuild) => rebuild::run(context, rebuild).await,
             Command::Sql(sql) => sql::run(context, sql).await,
             Command::Search(search) => search::run(context, search).await,
             Command::History(history) => history::run(context, history).await,

@@ -59,7 +59,7 @@ impl Servers {
         Lake::open(place, &self.settings.lake.s3).map_err(|error| Failure::environment(error).at(place))
     }
 
-    async fn open_search(&self) -> Result<OpenSearch, Failure> {
+    pub async fn open_search(&self) -> Result<OpenSearch, Failure> {
         let settings = &self.settings.opensearch;
         OpenSearch::connect(settings).await.map_err(|error| Failure::environment(error).at("settings opensearch"))
     }

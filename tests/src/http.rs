@@ -29,6 +29,10 @@ pub async fn post_json(address: SocketAddr, path: &str, body: &serde_json::Value
     request("POST", address, path, &body.to_string()).await
 }
 
+pub async fn delete(address: SocketAddr, path: &str) -> Result<Response, Error> {
+    request("DELETE", address, path, "").await
+}
+
 async fn request(method: &str, address: SocketAddr, path: &str, body: &str) -> Result<Response, Error> {
     let what = || format!("{method} http://{address}{path}");
     let answer = tokio::time::timeout(PATIENCE, exchange(method, address, path, body)).await;

@@ -10,6 +10,7 @@ mod cluster;
 mod commands;
 mod confined;
 mod deployment;
+mod equal_answers;
 mod exposition;
 mod full_disk;
 mod kills;

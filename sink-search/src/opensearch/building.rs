@@ -92,11 +92,13 @@ impl Building {
     /// a moment. None where the one that serves can't say what it holds, or was built from another log.
     pub async fn behind(&self) -> Result<u64, IndexError> {
         let (core, making) = (&self.core, self.core.look().await?);
-        let mine = core.read_progress(&making).await?;
         let Ok(Standing::Index { write_alias, .. }) = core.server.find(&core.table).await else { return Ok(0) };
         let layout = Layout::of(&core.mapping, core.server.knn);
         let theirs = Making { write_alias, layout, partitions: making.partitions, held: Mutex::default() };
-        let theirs = match core.read_progress(&theirs).await {
+        // Before ours: what it writes while ours is read is no delay of ours.
+        let theirs = core.read_progress(&theirs).await;
+        let mine = core.read_progress(&making).await?;
+        let theirs = match theirs {
             Ok(theirs) if theirs.log == mine.log => theirs,
             _ => return Ok(0),
         };

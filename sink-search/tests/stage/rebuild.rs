@@ -14,6 +14,7 @@ use headwater_sink_search::index::*;
 use headwater_sink_search::opensearch::{Moved, Settings, names};
 use headwater_sink_search::query::{Search, parse};
 use headwater_sink_search::{Building, OpenSearch, SearchIndex, SinkSearch};
+use headwater_tests::over::Over;
 use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
 
@@ -34,7 +35,7 @@ fn log(folder: &Path) -> EmbeddedLog {
 }
 
 /// A log that begins at `start` in every of its partitions, and holds nothing.
-fn beginning_at(folder: &Path, start: u64, partitions: usize) -> ScriptedLog {
+fn beginning_at(folder: &Path, start: u64, partitions: usize) -> Over<ScriptedLog> {
     let mut log = ScriptedLog::over(Arc::new(log(folder)));
     log.extents = Some(vec![Extent { start: Offset(start), end: Offset(start) }; partitions]);
     log

@@ -5,6 +5,7 @@
 //! what was written.
 
 mod flow;
+mod rebuild;
 mod recoveries;
 mod strike;
 mod workers;

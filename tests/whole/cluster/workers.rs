@@ -32,10 +32,10 @@ pub struct Cluster {
     pub dynamodb: servers::DynamoDb,
     pub brokers: usize,
     pub entities: Vec<Entity>,
-    settings: PathBuf,
+    pub settings: PathBuf,
     lake: Lake,
     lake_folder: PathBuf,
-    opensearch: headwater_sink_search::opensearch::Settings,
+    pub opensearch: headwater_sink_search::opensearch::Settings,
     launches: Vec<(Option<Role>, Launch)>,
     processes: Vec<Option<Process>>,
 }
@@ -122,7 +122,7 @@ impl Cluster {
 
     /// The worker that a fault strikes. Of ingest it is one that reads: one without an open shard would not be missed.
     pub async fn victim(&self, role: Role, which: usize) -> Result<usize, Error> {
-        let places: Vec<usize> = (0..self.launches.len()).filter(|at| self.launches[*at].0 == Some(role)).collect();
+        let places = self.of(role);
         if role != Role::Ingest {
             return Ok(places[which % places.len()]);
         }
@@ -158,6 +158,16 @@ impl Cluster {
 
     async fn status(&self, at: usize) -> Result<serde_json::Value, Error> {
         self.processes[at].as_ref().unwrap().status().await
+    }
+
+    /// The workers of a stage.
+    pub fn of(&self, role: Role) -> Vec<usize> {
+        (0..self.launches.len()).filter(|at| self.launches[*at].0 == Some(role)).collect()
+    }
+
+    /// Where a worker answers.
+    pub fn address(&self, at: usize) -> SocketAddr {
+        self.launches[at].1.status
     }
 
     pub fn take(&mut self, at: usize) -> Process {
