@@ -29,6 +29,10 @@ pub async fn post_json(address: SocketAddr, path: &str, body: &serde_json::Value
     request("POST", address, path, &body.to_string()).await
 }
 
+pub async fn put_json(address: SocketAddr, path: &str, body: &serde_json::Value) -> Result<Response, Error> {
+    request("PUT", address, path, &body.to_string()).await
+}
+
 pub async fn delete(address: SocketAddr, path: &str) -> Result<Response, Error> {
     request("DELETE", address, path, "").await
 }
