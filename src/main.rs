@@ -37,6 +37,10 @@ use output::Format;
 use settings::Settings;
 use worker::Role;
 
+#[cfg(feature = "jemalloc")]
+#[global_allocator]
+static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
+
 /// What every subcommand gets.
 pub struct Context {
     pub settings: Settings,
@@ -76,6 +80,11 @@ fn run(cli: Cli, format: Format) -> Result<(), Failure> {
     let settings = Settings::load(cli.common.settings.as_deref())?;
     telemetry::start_logs(&settings.logs, telemetry::is_interactive(&cli.command))?;
     let context = Context { settings, settings_file: cli.common.settings, data: cli.common.data, format };
+    if matches!(cli.command, Command::Demo(_) | Command::Dev(_))
+        && let Err(error) = headwater_local_store::give_way()
+    {
+        tracing::debug!(%error, "the pipeline's threads may interrupt the store's");
+    }
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()

@@ -342,7 +342,7 @@ fn the_image_is_built_from_this_source_by_the_pinned_toolchain() {
         dockerfile.lines().filter(|line| line.contains("cargo build") || line.contains("chef cook")).collect();
     assert!(
         builds.len() == 2
-            && builds.iter().all(|line| line.contains("--release --locked --features kafka --bin headwater"))
+            && builds.iter().all(|line| line.contains("--release --locked --features kafka,jemalloc --bin headwater"))
     );
     let command = "/usr/local/bin/headwater";
     let copied = format!("\nCOPY --from=build /headwater/target/release/headwater {command}\n");

@@ -6,23 +6,29 @@
 //! - `synchronous = NORMAL`: a commit is written to the write-ahead log without waiting for the disk. A killed process
 //!   loses nothing that it acknowledged, since the operating system holds the written pages. A power cut or a crash of
 //!   the operating system may lose the newest commits; the file stays consistent.
-//! - a larger page cache and rarer checkpoints: the pages that every write touches are written back once for many
-//!   commits rather than once for each few, and beside the server ([`write_back`]), which SQLite would otherwise let
-//!   wait for the disk within a commit.
+//! - a larger page cache and a limit on the file of the write-ahead log.
+//!
+//! Checkpoints are rarer, too: the pages that every write touches are written back once for many commits rather than once
+//! for each few, and beside the server ([`write_back`]), which SQLite would otherwise let wait for the disk within a
+//! commit. SQLite sets this one anew after its hook, so it is set again once the connection is open
+//! ([`open_database`]).
 
+use std::cell::Cell;
 use std::path::Path;
+use std::ptr::null_mut;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
-use rusqlite::Connection;
+use dynoxide::{Database, DynoxideError};
+use rusqlite::{Connection, ffi};
 
 /// The name of the store's file in its folder, and what tells its connections from those of other SQLite users.
 pub(crate) const FILE_NAME: &str = "headwater-local-store.sqlite";
 /// Pages of the write-ahead log after which it begins anew as soon as all are written back: 64 MiB.
 const RESTART_PAGES: i64 = 16_384;
 /// Pages after which a commit writes them back by itself, should nobody else do: 256 MiB.
-const CHECKPOINT_PAGES: u32 = 65_536;
+const CHECKPOINT_PAGES: std::ffi::c_int = 65_536;
 /// Longer write-ahead logs are cut to this size after a checkpoint, bytes.
 const WAL_LIMIT: u64 = 128 << 20;
 /// How long the housekeeping waits for the server's write to end.
@@ -30,6 +36,11 @@ const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 
 static CACHE_KIB: AtomicI64 = AtomicI64::new(65_536);
 static HOOK: OnceLock<bool> = OnceLock::new();
+
+thread_local! {
+    /// What this thread opened last of a store's file.
+    static OPENED: Cell<*mut ffi::sqlite3> = const { Cell::new(null_mut()) };
+}
 
 /// Makes every connection to a store's file that this process opens from now on carry the settings above.
 /// `cache_bytes` holds for the connections that are opened after the call, of whatever store.
@@ -40,9 +51,9 @@ pub(crate) fn tune_new_connections(cache_bytes: u64) -> bool {
 }
 
 unsafe extern "C" fn set_up_raw(
-    db: *mut rusqlite::ffi::sqlite3,
+    db: *mut ffi::sqlite3,
     message: *mut *mut std::ffi::c_char,
-    _: *const rusqlite::ffi::sqlite3_api_routines,
+    _: *const ffi::sqlite3_api_routines,
 ) -> std::ffi::c_int {
     // SAFETY: SQLite hands a connection that is open and outlives the call.
     unsafe { rusqlite::auto_extension::init_auto_extension(db, message, set_up) }
@@ -53,16 +64,36 @@ fn set_up(connection: Connection) -> rusqlite::Result<()> {
     if ours {
         connection.pragma_update(None, "synchronous", "NORMAL")?;
         connection.pragma_update(None, "cache_size", -CACHE_KIB.load(Ordering::Relaxed))?;
-        connection.pragma_update(None, "wal_autocheckpoint", CHECKPOINT_PAGES)?;
         connection.pragma_update(None, "journal_size_limit", WAL_LIMIT)?;
+        // SAFETY: the handle is kept as a number here, and used by `open_database` alone, while it is open.
+        OPENED.set(unsafe { connection.handle() });
     }
     Ok(())
+}
+
+/// Opens the server's connection, on which commits leave the writing back to [`write_back`].
+pub(crate) fn open_database(name: &str) -> Result<Database, DynoxideError> {
+    OPENED.set(null_mut());
+    let database = Database::new(name)?;
+    let opened = OPENED.replace(null_mut());
+    if opened.is_null() {
+        let reason = "it was opened without the hook for new connections";
+        return Err(DynoxideError::InternalServerError(reason.to_owned()));
+    }
+    // SAFETY: `database` opened this connection on this thread a moment ago, still has it, and nobody else has
+    // `database` yet.
+    let code = unsafe { ffi::sqlite3_wal_autocheckpoint(opened, CHECKPOINT_PAGES) };
+    match code {
+        ffi::SQLITE_OK => Ok(database),
+        code => Err(rusqlite::Error::SqliteFailure(ffi::Error::new(code), None).into()),
+    }
 }
 
 /// A connection beside the server's.
 pub(crate) fn open(file: &Path) -> rusqlite::Result<Connection> {
     let connection = Connection::open(file)?;
     connection.busy_timeout(BUSY_TIMEOUT)?;
+    connection.pragma_update(None, "wal_autocheckpoint", CHECKPOINT_PAGES)?;
     Ok(connection)
 }
 

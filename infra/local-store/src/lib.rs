@@ -13,6 +13,7 @@ mod environment;
 mod error;
 mod housekeeping;
 mod ledger_readers;
+mod scheduling;
 mod schema;
 mod server;
 mod settings;
@@ -32,6 +33,7 @@ pub use crate::environment::{Environment, Needs, NoReaders, Readers};
 pub use crate::error::Error;
 use crate::housekeeping::Housekeeping;
 pub use crate::ledger_readers::LedgerReaders;
+pub use crate::scheduling::give_way;
 pub use crate::settings::Settings;
 
 /// Its name on the health board.
@@ -103,6 +105,9 @@ fn run(
     stop: &CancellationToken,
     started: &mpsc::SyncSender<Result<SocketAddr, Error>>,
 ) -> Result<(), Error> {
+    if let Err(error) = scheduling::take_turns() {
+        tracing::debug!(%error, "the server's thread can't take back that it gives way to others");
+    }
     let (parts, address) = match prepare(settings) {
         Ok(prepared) => prepared,
         Err(error) => {
@@ -150,7 +155,7 @@ fn open(file: &Path, settings: &Settings) -> Result<Database, Error> {
     }
     let name = file.to_str().ok_or_else(|| refused("its path is not valid UTF-8"))?;
     connection::create(file).map_err(sqlite)?;
-    let database = Database::new(name).map_err(|error| match error {
+    let database = connection::open_database(name).map_err(|error| match error {
         DynoxideError::SqliteError(source) => sqlite(source),
         error => refused(&error.to_string()),
     })?;

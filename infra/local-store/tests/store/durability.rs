@@ -64,3 +64,19 @@ async fn a_shutdown_does_not_wait_for_a_client_that_sends_half_a_request() {
     world.restart().await;
     create_table(&world.client(), "after").await;
 }
+
+/// The log's file grows past the 1000 pages after which SQLite would write it back within a commit.
+#[tokio::test]
+async fn commits_leave_the_writing_back_to_the_housekeeping() {
+    const PAGES_BY_THEMSELVES: u64 = 1000 * 4096;
+    let world = World::start();
+    create_table(&world.client(), "large").await;
+    let log = world.folder.path().join("headwater-local-store.sqlite-wal");
+    let size = || std::fs::metadata(&log).unwrap().len();
+    let mut written = 0;
+    while size() < 2 * PAGES_BY_THEMSELVES {
+        assert!(written < 1000, "{} bytes after {written} items", size());
+        put(&world.client(), "large", &format!("{}", written % 4), &"x".repeat(100_000)).await;
+        written += 1;
+    }
+}

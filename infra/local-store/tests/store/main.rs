@@ -8,6 +8,7 @@ mod items;
 mod layout;
 mod process;
 mod refusals;
+mod scheduling;
 mod streams;
 mod trimming;
 mod world;
