@@ -8,37 +8,25 @@ use std::io;
 
 /// From now on this thread, and those that it starts, do not interrupt others when they wake up.
 pub fn give_way() -> io::Result<()> {
-    set(Policy::Batch)
+    #[cfg(target_os = "linux")]
+    set(libc::SCHED_BATCH)?;
+    Ok(())
 }
 
 /// Takes back what this thread has inherited.
 pub(crate) fn take_turns() -> io::Result<()> {
-    set(Policy::Other)
-}
-
-enum Policy {
-    Batch,
-    Other,
+    #[cfg(target_os = "linux")]
+    set(libc::SCHED_OTHER)?;
+    Ok(())
 }
 
 #[cfg(target_os = "linux")]
-fn set(policy: Policy) -> io::Result<()> {
-    let policy = match policy {
-        Policy::Batch => libc::SCHED_BATCH,
-        Policy::Other => libc::SCHED_OTHER,
-    };
+fn set(policy: std::ffi::c_int) -> io::Result<()> {
     // SAFETY: all of the parameter is numbers, of which 0 is one.
     let parameter: libc::sched_param = unsafe { std::mem::zeroed() };
     // SAFETY: the parameter lives for the whole call; 0 stands for the calling thread.
     match unsafe { libc::sched_setscheduler(0, policy, &raw const parameter) } {
         0 => Ok(()),
         _ => Err(io::Error::last_os_error()),
-    }
-}
-
-#[cfg(not(target_os = "linux"))]
-fn set(policy: Policy) -> io::Result<()> {
-    match policy {
-        Policy::Batch | Policy::Other => Ok(()),
     }
 }
