@@ -16,6 +16,11 @@ pub struct Response {
 
 const PATIENCE: Duration = Duration::from_secs(10);
 
+/// Where a server answers, of a URL without a path.
+pub fn address(url: &str) -> Result<SocketAddr, std::net::AddrParseError> {
+    url.trim_start_matches("http://").parse()
+}
+
 pub async fn get(address: SocketAddr, path: &str) -> Result<Response, Error> {
     request("GET", address, path, "").await
 }

@@ -2,7 +2,6 @@
 //!
 //! A test that needs one asks here and ends where it gets none, which it says; with `REQUIRE_SERVERS=1` it fails instead.
 
-use std::net::SocketAddr;
 use std::path::Path;
 use std::time::Duration;
 
@@ -97,11 +96,8 @@ impl DynamoDb {
 
     async fn tell(&self, path: &str) -> Result<(), Error> {
         let fault = |reason: String| Error::server(format!("{}{path}", self.control), reason);
-        let address: SocketAddr = self
-            .control
-            .trim_start_matches("http://")
-            .parse()
-            .map_err(|error| fault(format!("DYNAMODB_CONTROL is no address: {error}")))?;
+        let address =
+            http::address(&self.control).map_err(|error| fault(format!("DYNAMODB_CONTROL is no address: {error}")))?;
         let response = http::post(address, path).await?;
         if response.status == 200 { Ok(()) } else { Err(fault(format!("{}: {}", response.status, response.body))) }
     }

@@ -214,7 +214,7 @@ async fn an_index_that_is_far_behind_is_caught_up_with_within_the_memory() {
 
 /// Where the index is, and its path there.
 fn index_of(settings: &opensearch::Settings) -> (SocketAddr, String) {
-    let server = settings.urls[0].trim_start_matches("http://").parse().unwrap();
+    let server = http::address(&settings.urls[0]).unwrap();
     (server, format!("/{}", opensearch::names::index(&settings.prefix, measurements::TABLE, 1)))
 }
 

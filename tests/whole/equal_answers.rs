@@ -9,7 +9,7 @@ use headwater_common::key::ItemKey;
 use headwater_common::order::Version;
 use headwater_common::value::Item;
 use headwater_sink_search::index::{Flush, Operation};
-use headwater_sink_search::opensearch::{OpenSearch, Settings};
+use headwater_sink_search::opensearch::{OpenSearch, Settings, names};
 use headwater_sink_search::{EmbeddedIndex, SearchIndex};
 use headwater_tests::process::Process;
 use headwater_tests::{attribute, client, http, run, servers};
@@ -163,6 +163,6 @@ async fn the_same_search_has_the_same_answer_on_either_index() {
         let (code, _, said) = both(&wrong);
         assert_eq!(code, 2, "{wrong:?}: {said}");
     }
-    let address = settings.urls[0].trim_start_matches("http://").parse().unwrap();
-    http::delete(address, &format!("/{prefix}-flights-000001")).await.unwrap();
+    let address = http::address(&settings.urls[0]).unwrap();
+    http::delete(address, &format!("/{}", names::index(&prefix, "flights", 1))).await.unwrap();
 }

@@ -76,7 +76,7 @@ impl Rebuilds<'_> {
     }
 
     fn server(&self) -> SocketAddr {
-        self.cluster.opensearch.urls[0].trim_start_matches("http://").parse().unwrap()
+        http::address(&self.cluster.opensearch.urls[0]).unwrap()
     }
 
     fn alias(&self, table: &str) -> String {

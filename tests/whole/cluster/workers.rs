@@ -15,7 +15,7 @@ use headwater_tests::error::Error;
 use headwater_tests::faults::Role;
 use headwater_tests::observed::IndexDocument;
 use headwater_tests::process::{Launch, Process, free_port};
-use headwater_tests::{servers, wait, workload};
+use headwater_tests::{http, servers, wait, workload};
 use serde_json::json;
 
 use super::PATIENCE;
@@ -113,8 +113,7 @@ impl Cluster {
 
     /// Where lake and index show what the workers made of the writes.
     pub fn flow(&self) -> Flow {
-        let url = &self.opensearch.urls[0];
-        let address = url.trim_start_matches("http://").parse().unwrap();
+        let address = http::address(&self.opensearch.urls[0]).unwrap();
         let alias = |table: &TableName| names::read_alias(&self.opensearch.prefix, table.as_str());
         let aliases = self.tables().into_iter().map(|table| (table.clone(), alias(&table))).collect();
         Flow::new(&self.lake_folder, address, aliases)
